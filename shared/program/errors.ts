@@ -1,0 +1,74 @@
+/** One sentence for a network condition: what could not be done, why, and what to do about it. */
+import { isIPv6 } from 'node:net';
+
+/** An error whose text is meant for the person at the terminal, who gets it without a stack trace. */
+export class ProgramError extends Error {
+  override name = 'ProgramError';
+}
+
+/** What the system tells of a failed call. */
+type SystemError = Error & {
+  code: string;
+  syscall?: string;
+  address?: string;
+  hostname?: string;
+  port?: number;
+};
+
+const LISTEN: Record<string, string> = {
+  EADDRINUSE: 'the port is in use; stop the program that holds it, or choose another with --port',
+  EACCES: 'not permitted; choose a port from 1024 with --port',
+  EADDRNOTAVAIL: 'this machine has no such address; choose another with --host',
+  ENOTFOUND: 'unknown host; check the name given with --host',
+  EAI_AGAIN: 'the name cannot be looked up now; check the name given with --host',
+};
+
+const CONNECT: Record<string, string> = {
+  ECONNREFUSED: 'connection refused; is the server running there?',
+  ETIMEDOUT: 'no answer; is the address right, and does a firewall let it through?',
+  ENETUNREACH: 'the network cannot be reached',
+  EHOSTUNREACH: 'the host cannot be reached',
+  EADDRNOTAVAIL: 'not an address that can be connected to',
+  ENOTFOUND: 'unknown host; check the name',
+  EAI_AGAIN: 'the name cannot be looked up now; check the name and the network',
+};
+
+const ESTABLISHED: Record<string, string> = {
+  ECONNRESET: 'the peer reset the connection (RST)',
+  EPIPE: 'cannot write: the peer has closed the connection',
+  ETIMEDOUT: 'the peer stopped answering',
+};
+
+/** The sentence for a network condition or a {@link ProgramError}; `undefined` for anything else, which is a bug and keeps its stack trace. */
+export function explain(error: unknown): string | undefined {
+  if (error instanceof AggregateError && error.errors.length > 0) {
+    // One error for each address that a name stands for: the first says enough if all agree.
+    const texts = error.errors.map(explain);
+    return texts.some((text) => text === undefined) ? undefined : [...new Set(texts)].join(' / ');
+  }
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof ProgramError || error.name === 'FramingError') return error.message;
+  if (!isSystemError(error)) return undefined;
+  const { code, syscall } = error;
+  if (syscall === 'listen' || syscall === 'bind') {
+    return `cannot listen on ${endpoint(error)}: ${LISTEN[code] ?? code}`;
+  }
+  if (syscall === 'connect' || syscall === 'getaddrinfo') {
+    return `cannot connect to ${endpoint(error)}: ${CONNECT[code] ?? code}`;
+  }
+  return ESTABLISHED[code] ?? error.message;
+}
+
+function isSystemError(error: Error): error is SystemError {
+  return 'code' in error && 'syscall' in error;
+}
+
+function endpoint({ address, hostname, port }: SystemError): string {
+  const name = address ?? hostname ?? 'the address';
+  return port === undefined ? name : formatAddress(name, port);
+}
+
+/** `127.0.0.1:8888`, `[::1]:8888`: how a host and a port are written together. */
+export function formatAddress(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}

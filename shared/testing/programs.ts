@@ -1,0 +1,137 @@
+/** Runs a program as a learner would, and checks what every program has promised. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { basename, dirname } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { listen } from './sockets.ts';
+
+/** A program that runs. It is killed when its test ends. */
+export interface Running {
+  readonly child: ChildProcess;
+  readonly stdin: NodeJS.WritableStream;
+  /** What it has printed so far. */
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Waits until the standard output matches. Rejects if the program ends before. */
+  printed(pattern: RegExp): Promise<RegExpMatchArray>;
+  /** The same for the standard error. */
+  complained(pattern: RegExp): Promise<RegExpMatchArray>;
+  /** The port of the ready line. */
+  ready(): Promise<number>;
+  /** Sends SIGTERM and waits for the end. */
+  stop(): Promise<number | null>;
+  /** Waits for the end: the exit code, or `null` if a signal ended it. */
+  exit(): Promise<number | null>;
+}
+
+/** Starts a TypeScript file with these arguments. */
+export function run(t: TestContext, file: string, args: string[] = []): Running {
+  const child = spawn(process.execPath, ['--import', 'tsx', file, ...args], {
+    cwd: dirname(file),
+    env: withoutColor(),
+  });
+  const gone = once(child, 'close');
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await gone;
+  });
+  const output = { stdout: '', stderr: '' };
+  const waiting = new Set<() => void>();
+  const changed = () => {
+    for (const check of waiting) check();
+  };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      output[name] += text;
+      changed();
+    });
+  }
+  child.stdin.on('error', () => {}); // it may end without reading all of its input
+  void gone.then(changed);
+
+  const matched = (name: 'stdout' | 'stderr', pattern: RegExp) =>
+    new Promise<RegExpMatchArray>((resolve, reject) => {
+      const check = () => {
+        const match = output[name].match(pattern);
+        const over = child.exitCode !== null || child.signalCode !== null;
+        if (match === null && !over) return;
+        waiting.delete(check);
+        if (match !== null) resolve(match);
+        else
+          reject(
+            new Error(
+              `${basename(file)} ended before ${name} matched ${pattern}:\n${output.stdout}${output.stderr}`,
+            ),
+          );
+      };
+      waiting.add(check);
+      check();
+    });
+  const exit = async () => (await gone)[0] as number | null;
+  return {
+    child,
+    stdin: child.stdin,
+    get stdout() {
+      return output.stdout;
+    },
+    get stderr() {
+      return output.stderr;
+    },
+    printed: (pattern) => matched('stdout', pattern),
+    complained: (pattern) => matched('stderr', pattern),
+    ready: async () => Number((await matched('stdout', /^listening on .*:(\d+)$/m))[1]),
+    stop: () => {
+      child.kill('SIGTERM');
+      return exit();
+    },
+    exit,
+  };
+}
+
+function withoutColor(): NodeJS.ProcessEnv {
+  const { FORCE_COLOR, NODE_TEST_CONTEXT, ...env } = process.env;
+  return { ...env, NO_COLOR: '1' };
+}
+
+/**
+ * What every program has promised, as tests: `--help`, an unknown option and, for a server, the
+ * ready line, a port that is in use, and SIGTERM. `talk` has the conversation that a server must
+ * be able to hold, over a plain socket to its port.
+ */
+export function testProgram(
+  file: string,
+  talk?: (t: TestContext, port: number) => Promise<void>,
+): void {
+  const name = basename(file);
+
+  test(`${name}: an unknown option shows the usage and exits with 2`, async (t) => {
+    const program = run(t, file, ['--no-such-option']);
+    assert.equal(await program.exit(), 2);
+    assert.match(program.stderr, /^error: unknown option --no-such-option\nusage: npm /);
+    assert.equal(program.stdout, '');
+  });
+
+  if (talk === undefined) return;
+
+  test(`${name}: listens, talks, and stops with 0 on SIGTERM`, { skip: noSignals }, async (t) => {
+    const program = run(t, file, ['--port', '0']);
+    await talk(t, await program.ready());
+    assert.equal(await program.stop(), 0);
+    assert.doesNotMatch(program.stderr, /error/i);
+  });
+
+  test(`${name}: a port in use is one line on stderr and exit 1`, async (t) => {
+    const port = await listen(t, createServer());
+    const program = run(t, file, ['--port', String(port)]);
+    assert.equal(await program.exit(), 1);
+    assert.equal(
+      program.stderr,
+      `error: cannot listen on 127.0.0.1:${port}: the port is in use; stop the program that holds it, or choose another with --port\n`,
+    );
+  });
+}
+
+/** Windows has no signals: a kill there is always a hard one. */
+const noSignals = process.platform === 'win32' ? 'Windows cannot send SIGTERM' : false;

@@ -1,0 +1,5 @@
+/** What the tests of the examples need: real sockets, every way to cut a stream, real programs. */
+export { cuts, type NamedCut, sendPieces } from './cuts.ts';
+export { type Running, run, testProgram } from './programs.ts';
+export { testReadme } from './readme.ts';
+export { bind, dial, listen, readAll, readBytes, reset } from './sockets.ts';
