@@ -1,6 +1,6 @@
 /** Every way in which a stream can arrive. A program that reads one must not care. */
-import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 export interface NamedCut {
   name: string;
@@ -29,6 +29,7 @@ export async function sendPieces(
   for (const piece of pieces) {
     const read = receiver.bytesRead + piece.length;
     sender.write(piece);
-    while (receiver.bytesRead < read) await once(receiver, 'data');
+    // Not once(receiver, 'data'): half a character makes no event where an encoding is set.
+    while (receiver.bytesRead < read && !receiver.destroyed) await nextTurn();
   }
 }
