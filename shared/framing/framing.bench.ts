@@ -56,6 +56,8 @@ const readLength = Object.assign(
   { bytes: 4 },
 );
 
+const ratio = (value: number) => (Number.isNaN(value) ? '(takes minutes)' : value.toFixed(2));
+
 const others = Object.keys(decoders).slice(1);
 console.log(`message  chunk   MB/s   ${others.map((name) => `× ${name}`.padStart(20)).join('')}`);
 for (const size of [16, 1024, 65536]) {
@@ -85,7 +87,7 @@ for (const size of [16, 1024, 65536]) {
         String(cut).padStart(7) +
         speed('shared/framing').toFixed(0).padStart(7) +
         '   ' +
-        others.map((o) => (speed('shared/framing') / speed(o)).toFixed(2).padStart(20)).join(''),
+        others.map((name) => ratio(speed('shared/framing') / speed(name)).padStart(20)).join(''),
     );
   }
 }

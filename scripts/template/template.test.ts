@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { dial, listen, readAll, testProgram, testReadme } from '@shared/testing';
+import { createTemplateServer } from './server.ts';
+
+const SERVER = join(import.meta.dirname, 'server.ts');
+
+test('answers what it is sent', async (t) => {
+  const port = await listen(t, createTemplateServer());
+  const client = await dial(t, port);
+  client.end('hello');
+  assert.equal((await readAll(client)).toString(), 'hello');
+});
+
+describe('the programs', { concurrency: true }, () => {
+  testProgram(SERVER, async (t, port) => {
+    const client = await dial(t, port);
+    client.end('hello');
+    assert.equal((await readAll(client)).toString(), 'hello');
+  });
+});
+
+testReadme(import.meta.dirname);
