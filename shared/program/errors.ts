@@ -33,6 +33,11 @@ const CONNECT: Record<string, string> = {
   EAI_AGAIN: 'the name cannot be looked up now; check the name and the network',
 };
 
+const ACCEPT: Record<string, string> = {
+  EMFILE: 'this process may open no more files; raise the limit with ulimit -n',
+  ENFILE: 'this machine can open no more files',
+};
+
 const ESTABLISHED: Record<string, string> = {
   ECONNRESET: 'the peer reset the connection (RST)',
   EPIPE: 'cannot write: the peer has closed the connection',
@@ -42,12 +47,14 @@ const ESTABLISHED: Record<string, string> = {
 /** The sentence for a network condition or a {@link ProgramError}; `undefined` for anything else, which is a bug and keeps its stack trace. */
 export function explain(error: unknown): string | undefined {
   if (error instanceof AggregateError && error.errors.length > 0) {
-    // One error for each address that a name stands for: the first says enough if all agree.
+    // One error for each address that a name stands for.
     const texts = error.errors.map(explain);
-    return texts.some((text) => text === undefined) ? undefined : [...new Set(texts)].join(' / ');
+    return texts.includes(undefined) ? undefined : texts.join(' / ');
   }
   if (!(error instanceof Error)) return undefined;
   if (error instanceof ProgramError || error.name === 'FramingError') return error.message;
+  // fetch() throws a TypeError for a network condition, with the true error inside.
+  if (error.message === 'fetch failed') return explain(error.cause);
   if (!isSystemError(error)) return undefined;
   const { code, syscall } = error;
   if (syscall === 'listen' || syscall === 'bind') {
@@ -56,11 +63,13 @@ export function explain(error: unknown): string | undefined {
   if (syscall === 'connect' || syscall === 'getaddrinfo') {
     return `cannot connect to ${endpoint(error)}: ${CONNECT[code] ?? code}`;
   }
-  return ESTABLISHED[code] ?? error.message;
+  if (syscall === 'accept') return `cannot accept a connection: ${ACCEPT[code] ?? code}`;
+  // An ECONNRESET of node:http and node:tls names no syscall: its text says more than ours.
+  return (syscall && ESTABLISHED[code]) ?? error.message;
 }
 
 function isSystemError(error: Error): error is SystemError {
-  return 'code' in error && 'syscall' in error;
+  return 'code' in error && ('syscall' in error || String(error.code) in ESTABLISHED);
 }
 
 function endpoint({ address, hostname, port }: SystemError): string {

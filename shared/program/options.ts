@@ -28,7 +28,15 @@ export function text(defaultValue: string, help: string): Option<string> {
 
 /** The address to listen on or to connect to. */
 export function host(defaultValue = '127.0.0.1', help = 'the address'): Option<string> {
-  return { ...text(defaultValue, help), placeholder: 'HOST' };
+  return {
+    ...text(defaultValue, help),
+    placeholder: 'HOST',
+    parse(value, name) {
+      // Node would listen on every address of the machine: `--host "$UNSET"` must not do that.
+      if (value === '') throw new UsageError(`${name} must not be empty`);
+      return value;
+    },
+  };
 }
 
 /** A port, 0 to 65,535. A server that is given 0 takes any free one. */
@@ -42,16 +50,14 @@ export function integer(
   { min = 0, max = Number.MAX_SAFE_INTEGER }: { min?: number; max?: number },
   help: string,
 ): Option<number> {
-  const range =
-    max === Number.MAX_SAFE_INTEGER
-      ? `from ${min}`
-      : `from ${min} to ${max.toLocaleString('en-US')}`;
+  const upTo = max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max.toLocaleString('en-US')}`;
+  const range = `from ${min.toLocaleString('en-US')}${upTo}`;
   return {
     help,
     default: defaultValue,
     placeholder: 'N',
     parse(value, name) {
-      const number = /^\d+$/.test(value) ? Number(value) : Number.NaN;
+      const number = /^-?\d+$/.test(value) ? Number(value) : Number.NaN;
       if (number >= min && number <= max) return number;
       throw new UsageError(`${name} must be a whole number ${range}, not ${JSON.stringify(value)}`);
     },
@@ -89,12 +95,14 @@ export function parse<O extends Options>(
     if (token.kind === 'positional') args.push(token.value);
     if (token.kind !== 'option') continue;
     const { name, rawName, value = '' } = token;
+    // `--host --port 9000` has forgotten the host; a value that looks so is written `--host=--port`.
+    const given = token.value !== undefined && (token.inlineValue || !/^-./.test(value));
     const key = names.get(name);
     const option = key === undefined ? undefined : options[key];
     if (name === 'help' || rawName === '-h') help = true;
     else if (key === undefined || option === undefined) {
       throw new UsageError(`unknown option ${rawName}`);
-    } else if (option.placeholder !== undefined && token.value === undefined) {
+    } else if (option.placeholder !== undefined && !given) {
       throw new UsageError(`${rawName} needs a value`);
     } else if (option.placeholder === undefined && token.value !== undefined) {
       throw new UsageError(`${rawName} takes no value`);

@@ -8,8 +8,8 @@
  *     });
  */
 import { once } from 'node:events';
-import { realpathSync } from 'node:fs';
-import type { Server, Socket } from 'node:net';
+import { existsSync, realpathSync } from 'node:fs';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { explain, formatAddress } from './errors.ts';
@@ -25,27 +25,43 @@ export interface Program<O extends Options> {
   options: O;
   /** The arguments beside the options, as `--help` shows them: `[TEXT…]`. Without this there may be none. */
   args?: string;
-  /** `signal` is aborted by Ctrl+C and by SIGTERM; a second one ends the program at once. */
+  /** `signal` is aborted by Ctrl+C and by SIGTERM; a second one ends the program at once, with 130. */
   run(values: Values<O>, context: { args: string[]; signal: AbortSignal }): void | Promise<void>;
 }
 
 /**
  * Runs the program if its file is the one that was started, and does nothing if it was imported.
- * Exit codes: 0 done, or stopped by Ctrl+C; 1 failed, after one line that starts with `error: `;
- * 2 for an option or a value that cannot be, with the usage.
+ * Exit codes: 0 done, or stopped by Ctrl+C; 1 failed, after one line that starts with `error: `, or
+ * after the stack trace of a bug; 2 for an option or a value that cannot be, with the usage.
  */
 export function program<O extends Options>(meta: ImportMeta, definition: Program<O>): void {
   const file = fileURLToPath(meta.url);
-  if (process.argv[1] === undefined || realpathSync(process.argv[1]) !== file) return;
+  const [, started] = process.argv;
+  // It need not be a file: `node -e CODE word`. And Node gives us the file behind a symbolic link.
+  if (started === undefined || !existsSync(started) || realpathSync(started) !== file) return;
   void main(file, definition);
 }
 
+/** A second signal within this many milliseconds is the same Ctrl+C: the terminal gives it to us and to npm, which may pass it on. */
+const SAME_PRESS = 300;
+
 async function main<O extends Options>(file: string, definition: Program<O>): Promise<void> {
   const stop = new AbortController();
-  const onSignal = () => (stop.signal.aborted ? process.exit(130) : stop.abort());
+  let stoppedAt = 0;
+  const onSignal = () => {
+    if (!stop.signal.aborted) {
+      stoppedAt = Date.now();
+      stop.abort();
+    } else if (Date.now() - stoppedAt >= SAME_PRESS) process.exit(130);
+  };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  // The reader of our output went away (`| head`): there is nobody left to tell anything.
-  process.stdout.on('error', () => process.exit(0));
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // The reader of our output went away (`| head`): there is nobody left to tell anything.
+      if (error.code === 'EPIPE' || error.code === 'EOF') process.exit(0);
+      fail(error);
+    });
+  }
   try {
     const { values, args, help } = parse(definition.options, process.argv.slice(2));
     if (help) {
@@ -59,19 +75,29 @@ async function main<O extends Options>(file: string, definition: Program<O>): Pr
     }
     await definition.run(values, { args, signal: stop.signal });
   } catch (error) {
-    if (stop.signal.aborted && error instanceof Error && error.name === 'AbortError') return;
+    // Not `return`: a name that is being looked up would keep the process for many seconds more.
+    const aborted = stop.signal.aborted && error instanceof Error && error.name === 'AbortError';
+    if (aborted) process.exit(0);
     if (error instanceof UsageError) {
       console.error(
         `error: ${error.message}\n${usage(file, definition)}\n${describe(definition.options)}`,
       );
       process.exit(2);
     }
-    const text = explain(error);
-    console.error(text === undefined ? error : `error: ${text}`);
-    process.exit(1);
-  } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    fail(error);
   }
+}
+
+/** Not `process.exitCode`: a socket or a standard input that is open still would keep the process. */
+function fail(error: unknown): never {
+  report(error);
+  process.exit(1);
+}
+
+/** One line for a network condition, the whole stack trace for a bug. */
+function report(error: unknown): void {
+  const text = explain(error);
+  console.error(text === undefined ? error : `error: ${text}`);
 }
 
 function usage(file: string, { args }: { args?: string }): string {
@@ -106,25 +132,33 @@ export async function serve(
     open.add(socket);
     socket.once('close', () => open.delete(socket));
   });
-  server.listen({ port, host, signal });
-  await once(server, 'listening');
-  console.log(`listening on ${scheme}${address(server)}`);
+  server.listen({ port, host });
+  await once(server, 'listening', { signal }).catch((error) => {
+    // The look-up of a name knows neither the port nor what the name was for.
+    throw error.syscall === 'getaddrinfo'
+      ? Object.assign(error, { syscall: 'listen', port })
+      : error;
+  });
+  // Without a listener one connection that cannot be accepted (EMFILE) would end the whole server.
+  server.on('error', report);
+  const bound = server.address() as AddressInfo;
+  console.log(`listening on ${scheme}${formatAddress(bound.address, bound.port)}`);
 
-  if (!signal.aborted) await once(signal, 'abort');
+  // Not once(server, 'close'), which an 'error' before the 'close' would reject.
+  const closed = new Promise<void>((resolve) => server.once('close', () => resolve()));
+  await Promise.race([once(signal, 'abort'), closed]);
+  server.close();
+  // node:http closes at once the connections on which nothing is under way.
+  const waiting = [...open].filter((socket) => !socket.destroyed);
+  if (waiting.length > 0) {
+    const connections = waiting.length === 1 ? 'connection' : 'connections';
+    console.error(
+      `stopping: waiting up to ${grace / 1000} s for ${waiting.length} open ${connections}, Ctrl+C to stop now`,
+    );
+  }
   const cut = setTimeout(() => {
     for (const socket of open) socket.destroy();
   }, grace);
-  if (open.size > 0) {
-    const wait = `for ${open.size} open ${open.size === 1 ? 'connection' : 'connections'}`;
-    console.error(`stopping: waiting up to ${grace / 1000} s ${wait}, Ctrl+C to stop now`);
-  }
-  if (server.listening) server.close();
-  await once(server, 'close');
+  await closed;
   clearTimeout(cut);
-}
-
-function address(server: Server): string {
-  const bound = server.address();
-  if (bound === null || typeof bound === 'string') return String(bound);
-  return formatAddress(bound.address, bound.port);
 }

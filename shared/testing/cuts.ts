@@ -20,16 +20,17 @@ export function* cuts(bytes: string | Uint8Array): Generator<NamedCut> {
 /**
  * Sends each piece when the receiver has read the one before, so that each arrives as a chunk of
  * its own for certain. `receiver` is the server's socket of the same connection, in this process.
+ * Does not wait any more once one of the two is destroyed.
  */
 export async function sendPieces(
   sender: Socket,
   receiver: Socket,
-  pieces: Iterable<Buffer>,
+  pieces: Iterable<Uint8Array>,
 ): Promise<void> {
   for (const piece of pieces) {
     const read = receiver.bytesRead + piece.length;
     sender.write(piece);
     // Not once(receiver, 'data'): half a character makes no event where an encoding is set.
-    while (receiver.bytesRead < read && !receiver.destroyed) await nextTurn();
+    while (receiver.bytesRead < read && !receiver.destroyed && !sender.destroyed) await nextTurn();
   }
 }

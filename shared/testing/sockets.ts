@@ -12,9 +12,8 @@ export async function listen(t: TestContext, server: Server): Promise<number> {
     socket.once('close', () => open.delete(socket));
   });
   t.after(async () => {
-    if (!server.listening) return;
-    const closed = once(server, 'close');
-    server.close();
+    const closed = new Promise((resolve) => server.close(resolve));
+    // A test may have closed the server, and left connections that would keep it open.
     for (const socket of open) socket.destroy();
     await closed;
   });
@@ -48,32 +47,31 @@ export async function bind(
 export async function dial(t: TestContext, port: number): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
   t.after(() => socket.destroy());
-  await once(socket, 'connect');
   // A reset by the peer is often what a test is about; it shows in `errored` and in 'close'.
   socket.on('error', () => {});
+  await once(socket, 'connect');
   return socket;
 }
 
-/** Reads exactly `length` bytes. Rejects if the peer ends or resets before, with what had come. */
-export async function readBytes(socket: Socket, length: number): Promise<Buffer> {
-  for (;;) {
-    const bytes: Buffer | null = length === 0 ? Buffer.alloc(0) : socket.read(length);
-    if (bytes?.length === length) return bytes;
-    if (bytes !== null) socket.unshift(bytes); // at the end a stream gives what it has
-    if (socket.readableEnded || socket.destroyed || bytes !== null) {
-      const had = bytes?.length ?? 0;
-      throw new Error(`the peer is gone after ${had} of ${length} bytes`, {
-        cause: socket.errored,
-      });
-    }
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        socket.off('readable', done).off('end', done).off('close', done);
-        resolve();
-      };
-      socket.on('readable', done).on('end', done).on('close', done);
-    });
-  }
+/** Reads exactly `length` bytes and leaves the rest. Rejects if the peer ends or resets before. */
+export function readBytes(socket: Socket, length: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const check = () => {
+      const bytes: Buffer | null = length === 0 ? Buffer.alloc(0) : socket.read(length);
+      if (bytes?.length === length) resolve(bytes);
+      // At the end a stream gives what it has; after a reset it keeps it.
+      else if (bytes !== null || socket.readableEnded || socket.destroyed) {
+        const had = bytes?.length ?? socket.readableLength;
+        const gone = `the peer is gone after ${had} of ${length} bytes`;
+        reject(new Error(gone, { cause: socket.errored }));
+      } else return;
+      socket.off('readable', check).off('end', check).off('close', check);
+    };
+    // Once for all: a 'readable' listener that is added anew while bytes wait is called at once,
+    // so that a loop around once(socket, 'readable') would spin and read nothing more.
+    socket.on('readable', check).on('end', check).on('close', check);
+    check();
+  });
 }
 
 /** Reads to the end of the stream. Rejects if it is reset instead. */

@@ -1,6 +1,6 @@
 /** Shows a recording as a conversation, one arrow a line. */
 import { styleText } from 'node:util';
-import type { Entry } from './recording.ts';
+import type { Entry, Event } from './recording.ts';
 
 export interface FormatOptions {
   /** Whether to use colours. Default: if the standard output is a terminal that has them, and NO_COLOR is not set. */
@@ -15,29 +15,32 @@ export interface FormatOptions {
 const TEXT_LENGTH = 44;
 const HEX_ROW = 8;
 const HEX_ROWS = 8;
+const TROUBLE = new Set<Event>(['rst', 'refused', 'lost', 'stall']);
+/** What must not reach a terminal: controls, also invisible ones, but for the joiner inside emoji. */
+const UNPRINTABLE = /[^\P{C}\u200d]/gu;
 
 /** The conversation as lines of text, without a line break at the end. */
 export function format(entries: readonly Entry[], options: FormatOptions = {}): string {
   const { color = hasColor(), chunks = false, open = false } = options;
   const shown = entries.filter(({ event }) => open || event !== 'open');
   const rows = chunks ? shown : merge(shown);
-  const left = rows.map(who);
-  const width = Math.max(0, ...left.map((text) => text.length));
+  const width = Math.max(0, ...rows.map((entry) => who(entry).length));
+  const indent = ' '.repeat(width + 4);
   const first = rows.find(({ event }) => event !== 'note')?.from;
   const paint = (entry: Entry, text: string) => {
     if (!color || entry.event === 'note') return text;
-    if (['rst', 'refused', 'lost', 'stall'].includes(entry.event)) return styleText('red', text);
-    return styleText(entry.from === first ? 'cyan' : 'magenta', text);
+    const party = entry.from === first ? 'cyan' : 'magenta';
+    const style = TROUBLE.has(entry.event) ? 'red' : party;
+    // Unasked, it would look itself whether the standard output is a terminal.
+    return styleText(style, text, { validateStream: false });
   };
   return rows
-    .map((entry, row) => {
-      const indent = ' '.repeat(width + 4);
+    .flatMap((entry) => {
       const [head = '', ...more] = what(entry);
-      const lines = [`  ${paint(entry, (left[row] as string).padEnd(width))}  ${head}`];
-      return [...lines, ...more.map((line) => indent + line)]
-        .map((line) => line.trimEnd())
-        .join('\n');
+      const left = paint(entry, who(entry).padEnd(width));
+      return [`  ${left}  ${head}`, ...more.map((line) => indent + line)];
     })
+    .map((line) => line.trimEnd())
     .join('\n');
 }
 
@@ -47,65 +50,73 @@ function hasColor(): boolean {
 
 /** Bytes that follow one another in one direction of one connection become one entry. */
 function merge(entries: readonly Entry[]): Entry[] {
-  const merged: Entry[] = [];
+  const runs: Entry[][] = [];
   for (const entry of entries) {
-    const last = merged.at(-1);
-    if (
-      entry.event === 'data' &&
-      last?.event === 'data' &&
-      last.connection === entry.connection &&
-      last.from === entry.from &&
-      last.to === entry.to
-    ) {
-      const bytes = Buffer.concat([last.bytes ?? Buffer.alloc(0), entry.bytes ?? Buffer.alloc(0)]);
-      merged[merged.length - 1] = { ...last, bytes };
-    } else merged.push(entry);
+    const run = runs.at(-1);
+    if (run?.[0] !== undefined && continues(run[0], entry)) run.push(entry);
+    else runs.push([entry]);
   }
-  return merged;
+  return runs.map(([first, ...more]) => {
+    if (first === undefined || more.length === 0) return first as Entry;
+    return { ...first, bytes: Buffer.concat([first, ...more].map(bytesOf)) };
+  });
+}
+
+function continues(last: Entry, { event, connection, from, to }: Entry): boolean {
+  return (
+    event === 'data' &&
+    last.event === 'data' &&
+    last.connection === connection &&
+    last.from === from &&
+    last.to === to
+  );
+}
+
+function bytesOf({ bytes = Buffer.alloc(0) }: Entry): Buffer {
+  return bytes;
 }
 
 function who({ event, from, to }: Entry): string {
-  return event === 'note' ? from : `${from} ──▶ ${to}`;
+  return event === 'note' ? tame(from) : `${tame(from)} ──▶ ${tame(to)}`;
 }
 
-function what({ event, bytes, detail = '' }: Entry): string[] {
+function what(entry: Entry): string[] {
+  const { event, detail = '' } = entry;
   switch (event) {
     case 'data':
     case 'datagram':
-      return show(bytes ?? Buffer.alloc(0));
+      return show(bytesOf(entry));
     case 'lost':
     case 'duplicate':
     case 'reordered': {
-      const [head = '', ...more] = show(bytes ?? Buffer.alloc(0));
+      const [head = '', ...more] = show(bytesOf(entry));
       return [`${head}  (${event})`, ...more];
     }
     case 'fin':
     case 'rst':
       return [event.toUpperCase()];
     case 'note':
-      return [detail];
+      return [tame(detail)];
     default:
-      return [detail === '' ? event : `${event}: ${detail}`];
+      return [detail === '' ? event : `${event}: ${tame(detail)}`];
   }
 }
 
 function show(bytes: Buffer): string[] {
   const count = `${bytes.length.toLocaleString('en-US')} ${bytes.length === 1 ? 'byte' : 'bytes'}`;
+  if (bytes.length === 0) return [count];
   const text = printable(bytes);
   if (text !== undefined) {
-    const characters = [...text];
-    const more = characters.length - TEXT_LENGTH;
-    if (more <= 0) return [bytes.length === 0 ? count : `${count}  ${JSON.stringify(text)}`];
-    return [`${count}  ${JSON.stringify(characters.slice(0, TEXT_LENGTH).join(''))}…`];
+    const characters = [...text.slice(0, 4 * TEXT_LENGTH)];
+    const quoted = JSON.stringify(characters.slice(0, TEXT_LENGTH).join(''));
+    return [`${count}  ${quoted}${characters.length > TEXT_LENGTH ? '…' : ''}`];
   }
   const rows: string[] = [];
   for (let at = 0; at < bytes.length && rows.length < HEX_ROWS; at += HEX_ROW) {
     const row = bytes.subarray(at, at + HEX_ROW);
     const hex = [...row].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
-    const ascii = [...row].map((byte) =>
-      byte > 31 && byte < 127 ? String.fromCharCode(byte) : '.',
-    );
-    rows.push(`${hex.padEnd(HEX_ROW * 3 - 1)}  ${ascii.join('')}`);
+    const ascii = row.toString('latin1').replace(/[^ -~]/g, '.');
+    rows.push(`${hex.padEnd(HEX_ROW * 3 - 1)}  ${ascii}`);
   }
   if (bytes.length > HEX_ROW * HEX_ROWS) rows.push('…');
   const [head = '', ...rest] = rows;
@@ -116,8 +127,17 @@ function show(bytes: Buffer): string[] {
 function printable(bytes: Buffer): string | undefined {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    return /[^\P{C}\n\r\t]/u.test(text) ? undefined : text;
+    // JSON.stringify makes \n, \r and \t of these three.
+    return text.replace(/[\n\r\t]/g, '').search(UNPRINTABLE) < 0 ? text : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Names and notes may quote what a peer sent. */
+function tame(text: string): string {
+  return text.replace(UNPRINTABLE, (control) => {
+    const code = control.codePointAt(0) as number;
+    return `\\u{${code.toString(16)}}`;
+  });
 }

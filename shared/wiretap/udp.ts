@@ -20,100 +20,126 @@ export interface UdpFaults {
   duplicate?: number;
   /** The share that arrives behind the one sent next, 0 to 1; after 50 ms if there is no next one. */
   reorder?: number;
-  /** Passes datagrams on so many milliseconds late. */
+  /** Passes datagrams on so many milliseconds late. At most 1,000 are under way; what comes on top is lost. */
   delay?: number;
 }
 
 export interface UdpTapOptions extends Omit<TapOptions, 'faults'> {
+  /** What the network does wrong. Default: nothing. */
   faults?: UdpFaults;
 }
 
+/** UDP has no close: of more clients than this, the one silent for longest is forgotten. */
+export const MAX_CLIENTS = 1_000;
+const MAX_DELAYED = 1_000;
 const REORDER_WAIT = 50;
 
-/** Puts a tap in front of a UDP server. */
+/** Puts a tap in front of a UDP server. Rejects if there is no port to bind. */
 export async function tapUdp(options: UdpTapOptions): Promise<Tap> {
   const { host = '127.0.0.1', port, client = 'client', server = 'server', faults = {} } = options;
   const recording = options.recording ?? new Recording();
   const near = createSocket('udp4');
-  /** By the client's address: what takes its datagrams. */
-  const clients = new Map<string, (bytes: Buffer) => void>();
-  const sockets = new Set<Socket>([near]);
-  const timers = new Set<NodeJS.Timeout>();
-  const later = (ms: number, act: () => void) => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      act();
-    }, ms);
-    timers.add(timer);
-    return timer;
-  };
+  const open = new Set([near]);
+  /** By the client's address, the one silent for longest first. */
+  const clients = new Map<string, Client>();
+  const queue = { length: 0 };
+  let connections = 0;
 
-  /** One direction: decides for each datagram what becomes of it, records that, and sends it. */
-  const lane = (from: string, to: string, connection: number, send: (bytes: Buffer) => void) => {
-    const towards = to === server ? 'server' : 'client';
-    const spoil = (faults.towards ?? towards) === towards ? faults : {};
-    const chance = random((spoil.seed ?? 1) + connection * 2 + (towards === 'server' ? 0 : 1));
-    const pass = (event: 'datagram' | 'duplicate' | 'reordered', bytes: Buffer) => {
-      recording.add({ event, from, to, connection, bytes });
-      send(bytes);
+  const welcome = (address: string, clientPort: number): Client => {
+    const connection = ++connections;
+    const name = typeof client === 'string' ? client : client(connection);
+    const far = createSocket('udp4');
+    open.add(far);
+    far.on('error', () => {});
+
+    const lane = (towards: 'server' | 'client', send: (bytes: Buffer) => void) => {
+      const [from, to] = towards === 'server' ? [name, server] : [server, name];
+      const spoilt = (faults.towards ?? towards) === towards;
+      const chance = random(faults.seed ?? 1, connection * 2 + (towards === 'server' ? 0 : 1));
+      return openLane(spoilt ? faults : {}, chance, queue, (event, bytes) => {
+        if (!open.has(far)) return; // forgotten, or the tap closed, while the datagram was under way
+        recording.add({ event, from, to, connection, bytes });
+        if (event !== 'lost') send(bytes);
+      });
     };
-    let release: (() => void) | undefined;
-    const arrive = (bytes: Buffer) => {
-      // Three draws for every datagram, so that one fault's share does not change another's choice.
-      const [lose, duplicate, reorder] = [chance(), chance(), chance()] as const;
-      if (lose < (spoil.lose ?? 0)) {
-        recording.add({ event: 'lost', from, to, connection, bytes });
-      } else if (release === undefined && reorder < (spoil.reorder ?? 0)) {
-        const timer = later(REORDER_WAIT, () => release?.());
-        release = () => {
-          release = undefined;
-          clearTimeout(timer);
-          timers.delete(timer);
-          pass('reordered', bytes);
-        };
-        return;
-      } else {
-        pass('datagram', bytes);
-        if (duplicate < (spoil.duplicate ?? 0)) pass('duplicate', bytes);
-      }
-      release?.();
-    };
-    const { delay } = spoil;
-    return delay === undefined ? arrive : (bytes: Buffer) => later(delay, () => arrive(bytes));
+    const deliver = lane('server', (bytes) => far.send(bytes, port, host, () => {}));
+    const answer = lane('client', (bytes) => near.send(bytes, clientPort, address, () => {}));
+    far.on('message', (bytes, sender) => {
+      // Anybody can send to this socket; only what comes from the server is an answer.
+      if (sender.port === port) answer(bytes);
+    });
+    return { far, deliver };
   };
 
   near.on('message', (bytes, sender) => {
     const key = `${sender.address}:${sender.port}`;
-    let deliver = clients.get(key);
-    if (deliver === undefined) {
-      const connection = clients.size + 1;
-      const name = typeof client === 'string' ? client : client(connection);
-      const far = createSocket('udp4');
-      sockets.add(far);
-      far.on('error', () => {}); // as on a network: what cannot be delivered is lost
-      deliver = lane(name, server, connection, (bytes) => far.send(bytes, port, host, () => {}));
-      const answer = lane(server, name, connection, (bytes) =>
-        near.send(bytes, sender.port, sender.address, () => {}),
-      );
-      far.on('message', answer);
-      clients.set(key, deliver);
+    const known = clients.get(key) ?? welcome(sender.address, sender.port);
+    clients.delete(key); // and last again: the first is the one silent for longest
+    clients.set(key, known);
+    if (clients.size > MAX_CLIENTS) {
+      const [oldest, { far }] = clients.entries().next().value as [string, Client];
+      clients.delete(oldest);
+      open.delete(far);
+      far.close();
     }
-    deliver(bytes);
+    known.deliver(bytes);
   });
   near.bind(0, '127.0.0.1');
   await once(near, 'listening');
-  near.on('error', () => {}); // an unreachable client is no reason to stop
+  near.on('error', () => {});
 
-  const close = async () => {
-    for (const timer of timers) clearTimeout(timer);
-    await Promise.all(
-      [...sockets].map((socket) => {
-        sockets.delete(socket);
-        const closed = once(socket, 'close');
-        socket.close();
-        return closed;
-      }),
-    );
+  const { port: own } = near.address();
+  const closed = once(near, 'close').then(() => {});
+  const close = () => {
+    for (const socket of open) socket.close();
+    open.clear();
+    return closed;
   };
-  return { port: near.address().port, recording, close, [Symbol.asyncDispose]: close };
+  return { port: own, recording, close, [Symbol.asyncDispose]: close };
+}
+
+interface Client {
+  /** The client's socket towards the server. */
+  far: Socket;
+  /** Takes what the client sends. */
+  deliver: (bytes: Buffer) => void;
+}
+
+type Fate = 'datagram' | 'duplicate' | 'reordered' | 'lost';
+
+/** One direction of one client: decides for each datagram what becomes of it. */
+function openLane(
+  { lose = 0, duplicate = 0, reorder = 0, delay }: UdpFaults,
+  chance: () => number,
+  queue: { length: number },
+  pass: (fate: Fate, bytes: Buffer) => void,
+): (bytes: Buffer) => void {
+  let held: Buffer | undefined;
+  let wait: NodeJS.Timeout | undefined;
+  const release = () => {
+    clearTimeout(wait);
+    if (held !== undefined) pass('reordered', held);
+    held = undefined;
+  };
+  const arrive = (bytes: Buffer) => {
+    // Three draws for every datagram, so that one fault's share does not change another's choice.
+    const [lost, twice, late] = [chance() < lose, chance() < duplicate, chance() < reorder];
+    if (late && !lost && held === undefined) {
+      held = bytes;
+      wait = setTimeout(release, REORDER_WAIT).unref();
+      return;
+    }
+    pass(lost ? 'lost' : 'datagram', bytes);
+    if (twice && !lost) pass('duplicate', bytes);
+    release();
+  };
+  if (delay === undefined) return arrive;
+  return (bytes) => {
+    if (queue.length >= MAX_DELAYED) return pass('lost', bytes);
+    queue.length++;
+    setTimeout(() => {
+      queue.length--;
+      arrive(bytes);
+    }, delay).unref();
+  };
 }

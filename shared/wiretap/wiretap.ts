@@ -6,7 +6,8 @@
  *     // … the client connects to tap.port instead of serverPort …
  *     console.log(format(recording.entries));
  */
+export type { TcpFaults } from './lane.ts';
 export { type FormatOptions, format } from './print.ts';
 export { type Entry, type Event, Recording } from './recording.ts';
-export { type Tap, type TapOptions, type TcpFaults, tapTcp } from './tcp.ts';
+export { type Tap, type TapOptions, tapTcp } from './tcp.ts';
 export { tapUdp, type UdpFaults, type UdpTapOptions } from './udp.ts';

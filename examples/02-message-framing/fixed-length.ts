@@ -1,0 +1,125 @@
+/**
+ * Messages that all have one length: a server that answers each in upper case, and its client.
+ * The one to choose when messages have one size by nature, such as records. Read sticky.ts before.
+ *
+ *     H  e  l  l  o 20 20 20 | W  o  r  l  d 20 20 20     two messages of 8 bytes, filled up
+ */
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { pipeline } from 'node:stream/promises';
+import { encodeFixedLength, FixedLengthDecoder, readMessages } from '@shared/framing';
+import { host, integer, ProgramError, port, program, serve, UsageError } from '@shared/program';
+
+const LENGTH = 1024;
+
+export interface MessageOptions {
+  /** How many bytes every message has on the wire, the same on both sides. Default 1,024, as in the tutorial. */
+  length?: number;
+}
+
+export interface MessageServerOptions extends MessageOptions {
+  /** How long a client may neither send nor read before it is dropped, in milliseconds. Default 5 minutes. */
+  idleTimeout?: number;
+  /** How many clients are served at once; one more is closed as soon as it connects. Default 10,000. */
+  maxConnections?: number;
+  /** Where a line about each client and message goes. Default: nowhere. */
+  log?: (line: string) => void;
+}
+
+/** Builds the server; the caller lets it listen, and closes it. (Tutorial 000 §4.5.3, 方案1) */
+export function createMessageServer(options: MessageServerOptions = {}): Server {
+  const { idleTimeout = 5 * 60_000, maxConnections = 10_000, log = () => {} } = options;
+
+  // Without noDelay the second of two answers waits for the client's ACK of the first (nagle.ts).
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const client = `${socket.remoteAddress}:${socket.remotePort}`;
+    log(`${client} connected`);
+    socket.on('error', (error) => log(`${client} failed: ${error.message}`));
+    socket.on('close', () => log(`${client} closed`));
+    socket.setTimeout(idleTimeout, () => {
+      log(`${client} idle for ${idleTimeout / 1000} s`);
+      socket.destroy();
+    });
+    // Reads no further while answers wait to be sent, and ends our half after the last of them.
+    // Whatever fails here destroys the socket, and 'error' has logged it.
+    pipeline(answers(socket, client, options), socket).catch(() => {});
+  });
+  server.maxConnections = maxConnections;
+  return server;
+}
+
+async function* answers(
+  socket: Socket,
+  client: string,
+  { log = () => {}, length = LENGTH }: MessageServerOptions,
+): AsyncGenerator<Buffer> {
+  // The plain iterator destroys the socket at the client's FIN, with the last answers unsent.
+  const chunks = socket.iterator({ destroyOnReturn: false });
+  for await (const message of readMessages(chunks, new FixedLengthDecoder({ length }))) {
+    const text = unpad(message);
+    log(`${client} message of length ${Buffer.byteLength(text)}`);
+    yield encodeFixedLength(text.toUpperCase(), length);
+  }
+}
+
+/**
+ * Sends each message, then ends our half. Yields the answers as they come, until the server ends
+ * its half. Throws if the connection or the framing breaks, if the server ends too early,
+ * or for a message that is too long, or that ends with a space: it would arrive without it.
+ */
+export async function* converse(
+  socket: Socket,
+  messages: Iterable<string> | AsyncIterable<string>,
+  { length = LENGTH }: MessageOptions = {},
+): AsyncGenerator<string, void, undefined> {
+  let [asked, answered, done] = [0, 0, false];
+  async function* frames() {
+    for await (const message of messages) {
+      asked++;
+      if (message.endsWith(' ')) {
+        throw new ProgramError('cannot send message: it ends with a space, as the padding does');
+      }
+      yield encodeFixedLength(message, length);
+    }
+    done = true;
+  }
+  // What fails here destroys the socket, and the loop below throws the same.
+  pipeline(frames, socket).catch(() => {});
+  for await (const answer of readMessages(socket, new FixedLengthDecoder({ length }))) {
+    answered++;
+    yield unpad(answer);
+  }
+  // A server that gives up on us ends its half as if all were well.
+  if (answered < asked) {
+    throw new ProgramError(`the server ended after ${answered} of ${asked} answers`);
+  }
+  // Else a client at a keyboard would wait for its next line, and send it to nobody.
+  if (!done) throw new ProgramError('the server ended before the input did');
+}
+
+/** The text without its padding, and only that: `trimEnd` would take tabs and line feeds as well. */
+function unpad(message: Buffer): string {
+  let end = message.length;
+  while (message[end - 1] === 0x20) end--;
+  return message.toString('utf8', 0, end);
+}
+
+program(import.meta, {
+  about: 'Messages that all have one length: the server or, with "client", its client.',
+  args: '[client [TEXT...]]',
+  options: {
+    host: host(),
+    port: port(8888),
+    length: integer(LENGTH, { min: 1 }, 'how many bytes every message has'),
+  },
+  async run({ host, port, length }, { args: [role, ...texts], signal }) {
+    if (role === undefined) {
+      const server = createMessageServer({ length, log: console.log });
+      return serve(server, { host, port, signal });
+    }
+    if (role !== 'client') throw new UsageError(`unexpected argument ${JSON.stringify(role)}`);
+    const socket = connect({ host, port, noDelay: true, signal });
+    const messages = texts.length > 0 ? texts : createInterface({ input: process.stdin, signal });
+    for await (const answer of converse(socket, messages, { length })) console.log(answer);
+  },
+});

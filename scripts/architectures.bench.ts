@@ -1,0 +1,143 @@
+/**
+ * One service, a line for a line in upper case, as many architectures as there are examples with a
+ * line-server.ts, one and the same load client. `npm run bench -w scripts` prints the table, and
+ * with `-- --write` puts it into the READMEs of those examples.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { findExamples } from './examples.ts';
+
+/** How many connections are held at once, and how long they ask, in milliseconds. */
+const CONNECTIONS = [100, 1000];
+const DURATION = 3000;
+const LINE = 'the quick brown fox jumps over the lazy dog\n';
+
+interface Result {
+  /** Requests per second. */
+  rate: number;
+  /** Bytes of memory that a connection costs the server; NaN where this system does not say. */
+  memory: number;
+}
+
+async function measure(file: string, connections: number): Promise<Result | undefined> {
+  const server = spawn(process.execPath, ['--import', 'tsx', file, '--port', '0'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const sockets: Socket[] = [];
+  try {
+    const port = await readyPort(server);
+    const idle = resident(server);
+    for (let n = 0; n < connections; n++) {
+      const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+      socket.on('error', () => {}); // 'close' follows, and is what counts
+      sockets.push(socket);
+      if (!(await ask(socket))) return undefined;
+    }
+    const memory = (resident(server) - idle) / connections;
+    let answers = 0;
+    let over = false;
+    const asking = sockets.map(async (socket) => {
+      while (!over && (await ask(socket))) answers++;
+    });
+    const start = performance.now();
+    await new Promise((resolve) => setTimeout(resolve, DURATION));
+    const rate = (answers / (performance.now() - start)) * 1000;
+    over = true;
+    await Promise.all(asking);
+    return { rate, memory };
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    server.kill('SIGKILL');
+    await once(server, 'close');
+  }
+}
+
+/** The port of the ready line; everything else that a server prints is read and dropped. */
+function readyPort(server: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('close', () => reject(new Error('the server ended before it was ready')));
+    createInterface({ input: server.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+      const port = line.match(/^listening on .*:(\d+)$/)?.[1];
+      if (port !== undefined) resolve(Number(port));
+    });
+  });
+}
+
+/** One line there and one back; false if the server does not want this client. */
+function ask(socket: Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    let length = 0;
+    const done = (answered: boolean) => {
+      socket.off('data', read).off('close', gone);
+      resolve(answered);
+    };
+    const gone = () => done(false);
+    const read = (chunk: Buffer) => {
+      length += chunk.length;
+      if (length >= LINE.length) done(true);
+    };
+    socket.on('data', read).on('close', gone);
+    socket.write(LINE);
+  });
+}
+
+/** The resident memory of a process in bytes. */
+function resident({ pid }: ChildProcess): number {
+  try {
+    return Number(execFileSync('ps', ['-o', 'rss=', '-p', `${pid}`], { encoding: 'utf8' })) * 1024;
+  } catch {
+    return Number.NaN; // Windows has no ps
+  }
+}
+
+const architectures = findExamples()
+  .map(({ name, directory }) => ({ name, directory, file: join(directory, 'line-server.ts') }))
+  .filter(({ file }) => existsSync(file));
+const contenders = [
+  { name: 'node:net', file: join(import.meta.dirname, 'plain.ts') },
+  ...architectures,
+];
+const rows: string[] = [];
+const plain = new Map<number, number>();
+for (const { name, file } of contenders) {
+  for (const connections of CONNECTIONS) {
+    const result = await measure(file, connections);
+    if (result !== undefined && name === 'node:net') plain.set(connections, result.rate);
+    const ratio = (result?.rate ?? Number.NaN) / (plain.get(connections) ?? Number.NaN);
+    const cells = [
+      name,
+      connections.toLocaleString('en-US'),
+      result === undefined ? '—' : ratio.toFixed(2),
+      result === undefined ? '—' : size(result.memory),
+    ];
+    console.log(cells.map((cell, at) => cell.padEnd([24, 8, 8, 0][at] as number)).join(''));
+    rows.push(`| ${cells.join(' | ')} |`);
+  }
+}
+
+function size(bytes: number): string {
+  if (Number.isNaN(bytes)) return '?';
+  return bytes < 1e6 ? `${Math.round(bytes / 1024)} KiB` : `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+}
+
+const HEADERS = {
+  'README.md': '| | connections | requests/s, × node:net | memory per connection |',
+  'README.zh-CN.md': '| | 连接数 | 每秒请求数（node:net 为 1） | 每个连接的内存 |',
+};
+if (process.argv.includes('--write')) {
+  for (const { directory } of architectures) {
+    for (const [readme, header] of Object.entries(HEADERS)) {
+      const path = join(directory, readme);
+      const table = [header, '| --- | ---: | ---: | ---: |', ...rows].join('\n');
+      const text = readFileSync(path, 'utf8').replace(
+        /(<!-- comparison -->\n)[\s\S]*?(<!-- \/comparison -->)/,
+        (_, start, end) => `${start}${table}\n${end}`,
+      );
+      writeFileSync(path, text);
+    }
+  }
+}
