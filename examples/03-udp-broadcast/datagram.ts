@@ -3,7 +3,7 @@
  * UDP is IP and two ports: 8 bytes of header, then one message, whole or not at all (RFC 768).
  *
  *     source port | destination port | length | checksum | message: 0 to 65,507 bytes
- *     9c 40       | 27 0f            | 00 0d  | 6f 5a    | h  e  l  l  o
+ *     9c 40       | 27 0f            | 00 0d  | fa af    | h  e  l  l  o
  *
  * Read 01-tcp-echo before, and then sender.ts.
  */

@@ -58,7 +58,7 @@ describe('the kernel', { concurrency: true, skip: notLinux }, () => {
     const what = 'want the port to be free';
     assert.equal(await until(look, (state) => state === 'CLOSED', { what }), 'CLOSED');
     await assert.rejects(
-      until(look, (state) => state === 'LISTEN', { what: 'want LISTEN', turns: 2 }),
+      until(look, (state) => state === 'LISTEN', { what: 'want LISTEN', timeout: 0 }),
       { name: 'ProgramError', message: 'want LISTEN, the kernel says "CLOSED"' },
     );
     const signal = AbortSignal.abort();
@@ -217,17 +217,14 @@ describe('the safe client', { concurrency: true }, () => {
   });
 
   test('says all to a server that has ended its half already', async (t) => {
-    let heard: Promise<Buffer> | undefined;
+    let peer: Socket | undefined;
     const server = await start(t, (socket) => {
-      socket.end('all I say');
-      socket.pause();
-      // Not before the client has our FIN: it must not take that for the end of everything.
-      socket.once('finish', () => {
-        heard = readAll(socket);
-      });
+      peer = socket;
+      socket.end('all I say', () => socket.resume());
     });
-    assert.equal((await exchange(Buffer.alloc(16 * MiB), server)).toString(), 'all I say');
-    assert.equal((await heard)?.length, 16 * MiB);
+    assert.equal((await exchange(Buffer.alloc(64 * MiB), server)).toString(), 'all I say');
+    // What is still missing has been given to the kernel, which takes some megabytes.
+    assert.ok((peer?.bytesRead ?? 0) > 16 * MiB, `${peer?.bytesRead} bytes heard`);
   });
 
   test('has a timeout for connecting', { skip: noSilence }, async () => {

@@ -84,26 +84,26 @@ function hex({ address, port }: Endpoint): string {
 export interface UntilOptions {
   /** What we want, for the error. */
   what: string;
-  /** How many turns of the event loop the kernel may take; it usually takes two. Default 2,000. */
-  turns?: number;
+  /** How long the kernel may take, in milliseconds. It usually takes none. Default 5,000. */
+  timeout?: number;
   /** Gives up when it is aborted. Default: never. */
   signal?: AbortSignal | undefined;
 }
 
 /**
  * Looks into the table at each turn of the event loop until `look` finds what is `good`, and
- * rejects if it never does. A fixed time would be too short on one machine, too long on all others.
+ * rejects if it never does. A fixed pause would be too short on one machine, too long on all others.
  */
 export async function until<T>(
   look: (table: string) => T,
   good: (seen: T) => boolean,
   options: UntilOptions,
 ): Promise<T> {
-  const { what, turns = 2_000, signal } = options;
-  for (let turn = 0; ; turn++) {
+  const { what, timeout = 5000, signal } = options;
+  for (const start = performance.now(); ; ) {
     const seen = look(readTable());
     if (good(seen)) return seen;
-    if (turn === turns) {
+    if (performance.now() - start > timeout) {
       throw new ProgramError(`${what}, the kernel says ${JSON.stringify(seen)}`);
     }
     await nextTurn(undefined, signal && { signal });

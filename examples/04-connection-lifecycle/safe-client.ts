@@ -32,8 +32,7 @@ export async function exchange(
   const { connectTimeout = 3000, idleTimeout = 5000, totalTimeout = 10_000 } = limits;
   const { maxLength = 1024 * 1024 } = limits;
   const where = formatAddress(host, port);
-  // allowHalfOpen: the server may end its half first, and must still hear all that we have to say.
-  const socket = connect({ host, port, allowHalfOpen: true, ...(signal && { signal }) });
+  const socket = connect({ host, port, ...(signal && { signal }) });
   const giveUp = (reason: string) => socket.destroy(new ProgramError(reason));
 
   // The kernel gives up on a server that does not answer only after one to two minutes.

@@ -3,10 +3,12 @@
  * logs the TCP state of its own end at each step. Read states.ts before.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { host, port, program, serve } from '@shared/program';
+import { host, integer, port, program, serve } from '@shared/program';
 import { canTell, findEnd, readTable } from './kernel.ts';
 
 export interface StateServerOptions {
+  /** How long the server thinks when a client has ended its half, in milliseconds. Default 0. */
+  answerAfter?: number;
   /** How long a client may neither send nor read before it is dropped, in milliseconds. Default 1 minute. */
   idleTimeout?: number;
   /** How many clients are served at once; one more is closed as soon as it connects. Default 100. */
@@ -17,10 +19,10 @@ export interface StateServerOptions {
 
 /** Builds the server; the caller lets it listen, and closes it. (Tutorial 000 §5.17.6 and §5.18.5) */
 export function createStateServer(options: StateServerOptions = {}): Server {
-  const { idleTimeout = 60_000, maxConnections = 100, log = () => {} } = options;
+  const { answerAfter = 0, idleTimeout = 60_000, maxConnections = 100, log = () => {} } = options;
 
-  // Without allowHalfOpen Node ends our half as soon as the client has ended its own: nobody would
-  // ever see CLOSE_WAIT, and the answer could not be sent any more.
+  // Without allowHalfOpen Node ends our half as soon as the client has ended its own, and the answer
+  // that we are still thinking about can no longer be sent.
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     const client = `${socket.remoteAddress}:${socket.remotePort}`;
     const state = watch(socket);
@@ -31,8 +33,9 @@ export function createStateServer(options: StateServerOptions = {}): Server {
     socket.resume(); // the bytes are counted, not kept
     socket.on('end', () => {
       log(`${client} 'end'${state()}`);
-      // Without this the connection stays in CLOSE_WAIT, and the client in FIN_WAIT_2.
-      socket.end(`goodbye, after ${socket.bytesRead} bytes\n`);
+      const answer = () => socket.end(`goodbye, after ${socket.bytesRead} bytes\n`);
+      // Until then we are in CLOSE_WAIT, and the client is in FIN_WAIT_2.
+      setTimeout(answer, answerAfter).unref();
     });
 
     // A client that vanished without a FIN stays ESTABLISHED for ever.
@@ -56,7 +59,11 @@ function watch({ localAddress, localPort, remoteAddress, remotePort, remoteFamil
 
 program(import.meta, {
   about: 'Answers when a client has ended its half, and logs the TCP state at each step.',
-  options: { host: host(), port: port(8080) },
-  run: ({ host, port }, { signal }) =>
-    serve(createStateServer({ log: console.log }), { host, port, signal }),
+  options: {
+    host: host(),
+    port: port(8080),
+    answerAfter: integer(0, { max: 60_000 }, 'how long to think before an answer, in milliseconds'),
+  },
+  run: ({ host, port, answerAfter }, { signal }) =>
+    serve(createStateServer({ answerAfter, log: console.log }), { host, port, signal }),
 });

@@ -1,14 +1,11 @@
-/** What `npm start 05` plays: a question on the wire, names and their records, and both families. */
-import { createSocket } from 'node:dgram';
+/** What `npm start 05` plays: names and their records, an answer that is too large, both families. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { program } from '@shared/program';
-import { format, Recording, tapUdp } from '@shared/wiretap';
 import { serveDns } from './dns-server.ts';
 import { createDualStackServer, loopbacks } from './dual-stack-server.ts';
 import { EXAMPLE_ZONE } from './example-zone.ts';
-import { FRAME } from './layers.ts';
 import { resolve, type Type } from './resolve.ts';
 
 const QUESTIONS: [Type, string][] = [
@@ -35,10 +32,7 @@ program(import.meta, {
     const { port } = udp.address();
     const server = `127.0.0.1:${port}`;
 
-    console.log('A question and its answer:');
-    await showOnTheWire(port);
-
-    console.log('\nWhat else that server knows:');
+    console.log('Asked of a DNS server of our own:');
     for (const [type, name] of QUESTIONS) {
       const found = await resolve(name, type, { server });
       console.log(`  ${type.padEnd(5)}  ${name.padEnd(16)}  ${found.join(', ')}`);
@@ -63,17 +57,6 @@ program(import.meta, {
     }
   },
 });
-
-/** Sends the DNS part of the recorded frame. */
-async function showOnTheWire(port: number): Promise<void> {
-  const recording = new Recording();
-  await using tap = await tapUdp({ port, recording });
-  const client = createSocket('udp4');
-  client.send(FRAME.subarray(42), tap.port, '127.0.0.1');
-  await once(client, 'message');
-  client.close();
-  console.log(format(recording.entries));
-}
 
 async function greeting(host: string): Promise<string> {
   const server = createDualStackServer().listen(0, host);

@@ -91,8 +91,6 @@ function answerAll(socket: Socket, reply: (query: Buffer) => Buffer | undefined)
       prefix.writeUInt16BE(packet.length);
       socket.write(Buffer.concat([prefix, packet]));
     }
-    if (socket.writableNeedDrain) socket.pause();
-    else socket.resume();
   };
   socket.on('data', (chunk) => {
     rest = Buffer.concat([rest, chunk]);

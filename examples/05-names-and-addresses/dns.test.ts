@@ -258,7 +258,7 @@ describe('a packet', () => {
       query('loop.example.test', 'CNAME'),
     ];
     let answered = 0;
-    for (let n = 0; n < 5000; n++) {
+    for (let n = 0; n < 2000; n++) {
       const packet = Buffer.from(good[n % good.length] as Buffer);
       for (let times = random(4); times >= 0; times--) packet[random(packet.length)] = random(256);
       const cut = packet.subarray(0, packet.length - random(3) * random(20));
@@ -269,7 +269,7 @@ describe('a packet', () => {
       assert.deepEqual({ id, type }, { id: cut.readUInt16BE(0), type: 'response' });
       assert.ok(reply.length <= 1232);
     }
-    assert.ok(answered > 2500, `${answered} were answered`);
+    assert.ok(answered > 1000, `${answered} were answered`);
   });
 });
 
@@ -377,9 +377,9 @@ describe('over TCP', { concurrency: true, timeout: 20_000 }, () => {
   test('a client that has ended its half gets every answer, and then the end', async (t) => {
     const { open } = await startTcp(t);
     const [client] = await open();
-    client.end(Buffer.concat(Array(5000).fill(frame(query('big.example.test', 'TXT')))));
+    client.end(Buffer.concat(Array(1000).fill(frame(query('big.example.test', 'TXT')))));
     const all = await readAll(client);
-    assert.equal(all.length, 5000 * 1570);
+    assert.equal(all.length, 1000 * 1570);
   });
 
   test('a client that never reads costs little memory', async (t) => {

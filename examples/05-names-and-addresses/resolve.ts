@@ -36,8 +36,9 @@ const TYPES = {
   // Not resolver.reverse(): that reads the hosts file first, whichever server it was given.
   PTR: (resolver: Resolver, name: string) => resolver.resolvePtr(reverseName(name)),
   async TXT(resolver: Resolver, name: string) {
-    // A text over 255 bytes is kept in pieces.
-    return (await resolver.resolveTxt(name)).map((pieces) => quote(pieces.join('')));
+    // A text over 255 bytes is kept in pieces, and Node gives each byte as a character of its own.
+    const whole = (pieces: string[]) => Buffer.from(pieces.join(''), 'latin1').toString();
+    return (await resolver.resolveTxt(name)).map((pieces) => quote(whole(pieces)));
   },
 };
 
@@ -97,7 +98,7 @@ function quote(text: string): string {
   return JSON.stringify(text).replace(/[^\P{C}\u200d]/gu, visible);
 }
 
-const type: Option<Type | ''> = {
+export const type: Option<Type | ''> = {
   help: `one of ${Object.keys(TYPES).join(', ')}; default A, or PTR for an address`,
   default: '',
   placeholder: 'TYPE',
@@ -109,7 +110,7 @@ const type: Option<Type | ''> = {
   },
 };
 
-const server: Option<string> = {
+export const server: Option<string> = {
   help: "the DNS server (default the system's)",
   default: '',
   placeholder: 'ADDRESS[:PORT]',

@@ -63,7 +63,8 @@ export function interfaceLines(): string[] {
   );
 }
 
-async function answerFor(name: string, signal: AbortSignal): Promise<string> {
+/** What the system says of a name, be it that it cannot. */
+export async function answerFor(name: string, signal: AbortSignal): Promise<string> {
   try {
     return `${name} is ${(await lookup(name, { signal })).join(', ')}`;
   } catch (error) {

@@ -73,8 +73,8 @@ export function isWritable(fileobj: FileObject): boolean {
   return !fileobj.connecting && fileobj.writableLength < fileobj.writableHighWaterMark;
 }
 
-/** After these, and only then, something that was not ready may be. */
-const CHANGES = ['connection', 'connect', 'readable', 'end', 'drain', 'close'];
+/** After these, and only then, something that was not ready may be. An end is 'readable' too. */
+const CHANGES = ['connection', 'connect', 'readable', 'drain', 'close'];
 
 /** Calls `changed` whenever the object may have become ready. Returns what ends that. */
 export function watch(fileobj: FileObject, changed: () => void): () => void {

@@ -44,8 +44,8 @@ function selector<Data>(t: TestContext): DefaultSelector<Data> {
   return sel;
 }
 
-/** What is ready, without the keys. */
-async function ready(sel: DefaultSelector, timeout?: number): Promise<[FileObject, number][]> {
+/** What is ready, without the keys. Nothing after 5 s: an event that was missed must not hang the test. */
+async function ready(sel: DefaultSelector, timeout = 5): Promise<[FileObject, number][]> {
   return (await sel.select(timeout)).map(([{ fileobj }, mask]) => [fileobj, mask]);
 }
 

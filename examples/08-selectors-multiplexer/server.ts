@@ -23,7 +23,7 @@ export interface Client {
 export interface MultiplexerOptions {
   /** Makes the protocol of a new client. Default: an echo. */
   createProtocol?: () => Protocol;
-  /** With so many bytes of answers to send, no more is read from a client. Default 64 KiB. */
+  /** With so many bytes of answers to send, no more is read from a client; 1 or more. Default 64 KiB. */
   maxPending?: number;
   /** How long a client may neither send nor read before it is dropped, in milliseconds. Default 5 minutes. */
   idleTimeout?: number;
@@ -87,8 +87,8 @@ export function createMultiplexer(options: MultiplexerOptions = {}): Server {
       // return at once, again and again. And an end is ready for EVENT_READ, again and again.
       const reading = !data.over && data.outb.length < maxPending ? EVENT_READ : 0;
       const writing = data.outb.length > 0 ? EVENT_WRITE : 0;
-      if (reading | writing) sel.modify(sock, reading | writing, data);
-      else hangUp(sock);
+      if (data.over && data.outb.length === 0) hangUp(sock);
+      else sel.modify(sock, reading | writing, data);
     } catch (error) {
       // One client's reset is no reason to leave the loop, which is everybody's.
       sel.unregister(sock);

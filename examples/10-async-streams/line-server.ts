@@ -6,11 +6,12 @@
  */
 import type { Server } from 'node:net';
 import { host, port, program, serve } from '@shared/program';
-import { LimitOverrunError } from './stream-reader.ts';
+import { LIMIT, LimitOverrunError } from './stream-reader.ts';
 import { type ServerOptions, startServer } from './streams.ts';
 
 /** Builds the server; the caller lets it listen, and closes it. (Tutorial 000 §8.2) */
 export function createLineServer(options: ServerOptions = {}): Server {
+  const { limit = LIMIT } = options;
   return startServer(async (reader, writer) => {
     try {
       for await (const line of reader) {
@@ -20,8 +21,12 @@ export function createLineServer(options: ServerOptions = {}): Server {
         await writer.drain();
       }
     } catch (error) {
-      if (!(error instanceof LimitOverrunError)) throw error;
-      writer.write(`error: ${error.message}\n`);
+      if (error instanceof LimitOverrunError) {
+        writer.write(
+          `error: cannot accept line: the limit is ${limit.toLocaleString('en-US')} bytes\n`,
+        );
+      }
+      throw error;
     }
   }, options);
 }

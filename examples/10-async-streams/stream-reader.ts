@@ -27,8 +27,8 @@ export class LimitOverrunError extends ProgramError {
   /** How many bytes to skip, to get on behind them. */
   readonly consumed: number;
 
-  constructor(limit: number, consumed: number) {
-    super(`cannot read on: no separator within the limit of ${count(limit)}`);
+  constructor(wanted: string, limit: number, consumed: number) {
+    super(`cannot read ${wanted}: it is not within the limit of ${count(limit)}`);
     this.consumed = consumed;
   }
 }
@@ -105,20 +105,18 @@ export class StreamReader implements AsyncIterable<Buffer> {
 
   /** All up to the separator, and the separator. Rejects with an {@link IncompleteReadError} or a {@link LimitOverrunError}. */
   async readuntil(separator = '\n', { signal }: ReadOptions = {}): Promise<Buffer> {
+    const wanted = `until ${JSON.stringify(separator)}`;
     const bytes = Buffer.from(separator);
     if (bytes.length === 0) throw new RangeError('the separator must not be empty');
     let searched = 0;
     for (;;) {
       const at = this.#arrived.indexOf(bytes, searched);
-      if (at > this.#limit) throw new LimitOverrunError(this.#limit, at + bytes.length);
+      if (at > this.#limit) throw new LimitOverrunError(wanted, this.#limit, at + bytes.length);
       if (at >= 0) return this.#take(at + bytes.length);
       // The last bytes may be the first of a separator.
       searched = Math.max(0, this.#arrived.length + 1 - bytes.length);
-      if (searched > this.#limit) throw new LimitOverrunError(this.#limit, searched);
-      if (this.#eof) {
-        const wanted = `until ${JSON.stringify(separator)}`;
-        throw new IncompleteReadError(this.#take(this.#arrived.length), wanted);
-      }
+      if (searched > this.#limit) throw new LimitOverrunError(wanted, this.#limit, searched);
+      if (this.#eof) throw new IncompleteReadError(this.#take(this.#arrived.length), wanted);
       await this.#wait(signal);
     }
   }

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { ReadOptions } from './stream-reader.ts';
 
 export interface StreamWriterOptions {
-  /** How long the peer may neither read nor send after `close` without ending its half, in milliseconds. Default 2,000. */
+  /** How long the peer may be silent, without ending its half, after `close` has sent everything, in milliseconds. Default 2,000. */
   linger?: number | undefined;
 }
 
@@ -99,9 +99,8 @@ export class StreamWriter {
     this.#closing = true;
     // A close with bytes unread is a reset, which destroys the last answers on their way: read on.
     socket.removeAllListeners('data').resume();
-    // And a peer that reads no more, or never ends its half, would keep the connection.
-    socket.setTimeout(this.#linger);
-    socket.end();
+    // And a peer that never ends its half would keep the connection.
+    socket.end(() => socket.setTimeout(this.#linger));
   }
 
   /** Closes now: Python's `transport.abort()`. */

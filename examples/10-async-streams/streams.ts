@@ -3,7 +3,7 @@
  * writes and waits from top to bottom, and is cancelled by a signal. Read stream-writer.ts before.
  */
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { addAbortSignal } from 'node:stream';
 import { explain, formatAddress } from '@shared/program';
 import { StreamReader } from './stream-reader.ts';
@@ -26,7 +26,7 @@ export interface ServerOptions {
   limit?: number;
   /** How long a client may neither send nor read before it is dropped, in milliseconds. Default 5 minutes. */
   idleTimeout?: number;
-  /** The same once its handler is done and only its end is waited for, in milliseconds. Default 2,000. */
+  /** The same once it has been sent everything, and only its end is waited for. Default 2,000. */
   linger?: number;
   /** How many clients are served at once; one more is closed as soon as it connects. Default 10,000. */
   maxConnections?: number;
@@ -43,7 +43,7 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
   const { signal, deadline = 2000, limit, linger, log = () => {} } = options;
   const { idleTimeout = 5 * 60_000, maxConnections = 10_000 } = options;
   const conversations = new TaskGroup();
-  const open = new Map<Socket, () => void>();
+  const open = new Set<() => void>();
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const client = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0);
@@ -51,7 +51,7 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     socket.on('close', () => {
       log(`${client} closed`);
-      open.delete(socket);
+      open.delete(drop);
       // A handler that waits for something else, a query or a timer, would go on for nobody.
       task.cancel();
     });
@@ -60,10 +60,11 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
     );
     socket.setTimeout(idleTimeout);
     const writer = new StreamWriter(socket, { linger });
-    open.set(socket, () => {
+    const drop = () => {
       log(`${client} dropped: not done within ${deadline / 1000} s`);
       writer.abort();
-    });
+    };
+    open.add(drop);
 
     const task = conversations.createTask(async (signal) => {
       try {
@@ -83,7 +84,7 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
     server.close();
     conversations.cancel();
     setTimeout(() => {
-      for (const drop of open.values()) drop();
+      for (const drop of open) drop();
     }, deadline).unref();
   };
   signal?.addEventListener('abort', stop);

@@ -26,6 +26,8 @@ const SERVER = join(FIXTURES, 'server.ts');
 const CASES = join(FIXTURES, 'cases.ts');
 
 const windows = process.platform === 'win32';
+const addresses = Object.values(networkInterfaces()).flat();
+const noIPv6 = addresses.some((one) => one?.address === '::1') ? false : 'there is no ::1 here';
 const noSignals = windows ? 'Windows cannot send a signal' : false;
 
 group('options', () => {
@@ -222,25 +224,24 @@ group('explain()', () => {
     assert.equal(explain(new ProgramError('cannot do this; try that')), 'cannot do this; try that');
   });
 
-  test('a name of several addresses says it of each', async (t) => {
+  test('a name of two addresses says it of both', { skip: noIPv6 }, async (t) => {
     const port = await closedPort(t);
     const socket = connect({
       host: 'two.example',
       port,
-      autoSelectFamily: true,
       lookup: (_name, _options, found) =>
         found(null, [
+          { address: '::1', family: 6 },
           { address: '127.0.0.1', family: 4 },
-          { address: '127.0.0.2', family: 4 },
         ]),
+      autoSelectFamily: true,
+      autoSelectFamilyAttemptTimeout: 60_000, // a busy machine may need more than the default
     });
     const error = await new Promise((resolve) => socket.on('error', resolve));
-    const refused = 'connection refused; is the server running there?';
     assert.equal(
       explain(error),
-      ['127.0.0.1', '127.0.0.2']
-        .map((address) => `cannot connect to ${address}:${port}: ${refused}`)
-        .join(' / '),
+      `cannot connect to [::1]:${port}: connection refused; is the server running there?` +
+        ` / cannot connect to 127.0.0.1:${port}: connection refused; is the server running there?`,
     );
   });
 
@@ -442,8 +443,6 @@ group('serve()', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal(server.stdout, `listening on echo://127.0.0.1:${port}\n`);
   });
 
-  const loopbacks = Object.values(networkInterfaces()).flat();
-  const noIPv6 = loopbacks.some((one) => one?.address === '::1') ? false : 'there is no ::1 here';
   test('prints an IPv6 address in brackets', { skip: noIPv6 }, async (t) => {
     const server = run(t, SERVER, ['--host', '::1', '--port', '0']);
     const port = await server.ready();

@@ -87,9 +87,10 @@ export async function tapTcp(options: TapOptions): Promise<Tap> {
   });
   listener.listen(0, '127.0.0.1');
   await once(listener, 'listening');
+  listener.on('error', () => {});
 
   const { port: own } = listener.address() as AddressInfo;
-  const closed = once(listener, 'close').then(() => {});
+  const closed = new Promise<void>((resolve) => listener.once('close', resolve));
   const close = () => {
     listener.close();
     for (const socket of sockets) socket.destroy();

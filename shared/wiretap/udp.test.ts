@@ -57,7 +57,7 @@ function send(socket: Socket, port: number, messages: readonly string[]): void {
   for (const message of messages) socket.send(message, port, '127.0.0.1');
 }
 
-describe('a UDP tap', { concurrency: true, timeout: 20_000 }, () => {
+describe('a UDP tap', { concurrency: true, timeout: 60_000 }, () => {
   test('records who sent what to whom and when, as plain data', async (t) => {
     const { tap, client, entries } = await stand(t);
     client.socket.send('hello', tap.port, '127.0.0.1');
@@ -224,7 +224,7 @@ describe('a UDP tap', { concurrency: true, timeout: 20_000 }, () => {
   });
 });
 
-describe('a spoilt UDP network', { timeout: 20_000 }, () => {
+describe('a spoilt UDP network', { timeout: 60_000 }, () => {
   /** What becomes of a hundred datagrams and their answers, without the times. */
   async function exchange(t: TestContext, faults: UdpFaults, connection = 1) {
     const { tap, client, entries, server } = await stand(t, { faults, silent: true });

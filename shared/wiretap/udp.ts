@@ -89,7 +89,7 @@ export async function tapUdp(options: UdpTapOptions): Promise<Tap> {
   near.on('error', () => {});
 
   const { port: own } = near.address();
-  const closed = once(near, 'close').then(() => {});
+  const closed = new Promise<void>((resolve) => near.once('close', resolve));
   const close = () => {
     for (const socket of open) socket.close();
     open.clear();
