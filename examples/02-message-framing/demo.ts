@@ -81,6 +81,6 @@ function write(...texts: string[]): (socket: Socket) => AsyncIterable<string> {
 }
 
 async function pace(way: Way): Promise<string> {
-  const late = (await measure(way, 5)) > 20;
+  const late = (await measure(way, 11)) > 20;
   return late ? 'late: the body waited until the prefix was acknowledged' : 'at once';
 }

@@ -50,6 +50,7 @@ export function request(message: string | Uint8Array, options: RequestOptions): 
     };
     socket.on('error', (error) => reject(sentence(error, where)));
     socket.on('connect', () => {
+      if (signal?.aborted) return;
       socket.on('message', (bytes) => {
         const text = bytes.toString();
         // The server knows this port, and sends it what others broadcast while we wait.

@@ -31,7 +31,7 @@ export function createUdpServer(options: UdpServerOptions = {}): Socket {
   const clients = new Map<string, { client: RemoteInfo; seen: number }>();
 
   server.on('message', (bytes, client) => {
-    // It wants no answer (RFC 768), and Node throws at the attempt to send one.
+    // Source port 0 wants no answer (RFC 768), and Node throws at the attempt to send one.
     if (client.port === 0) return;
     remember(client);
     const answer = answerTo(bytes, client);

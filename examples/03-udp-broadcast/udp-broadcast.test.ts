@@ -7,7 +7,7 @@ import { bind, run, testProgram, testReadme } from '@shared/testing';
 import { tapUdp } from '@shared/wiretap';
 import { type RequestOptions, request } from './client.ts';
 import { bindTo, group, MAX_LENGTH, multicastInterface, sendDatagram } from './datagram.ts';
-import { createReceiver } from './receiver.ts';
+import { createReceiver, type ReceiverOptions } from './receiver.ts';
 import { send } from './sender.ts';
 import { createUdpServer, type UdpServerOptions } from './server.ts';
 import { createSubscriber } from './subscriber.ts';
@@ -81,12 +81,16 @@ async function startFake(
 /** A receiver on a port of its own, and what it hears. */
 async function startReceiver(
   t: TestContext,
-  { host = '0.0.0.0', port = 0, ...options }: Record<string, unknown> & { host?: string } = {},
+  {
+    host = '0.0.0.0',
+    port = 0,
+    ...options
+  }: ReceiverOptions & { host?: string; port?: number } = {},
 ) {
   const log: string[] = [];
   const socket = createReceiver({ log: (line) => log.push(line), ...options });
   t.after(() => socket.close());
-  await bindTo(socket, { host, port: port as number });
+  await bindTo(socket, { host, port });
   return { socket, port: socket.address().port, log, next: inTurn(socket) };
 }
 
@@ -361,7 +365,7 @@ describe('the client', { concurrency: true }, () => {
     const tap = await tapUdp({ port, faults });
     t.after(() => tap.close());
     const texts = Array.from({ length: 50 }, (_, n) => `message ${n}`);
-    const options = { host: '127.0.0.1', port: tap.port, timeout: 50, retries: 8 };
+    const options = { host: '127.0.0.1', port: tap.port, timeout: 20, retries: 9 };
     const answers = await Promise.all(texts.map((text) => request(text, options)));
     assert.deepEqual(
       answers,
@@ -434,6 +438,17 @@ describe('the client', { concurrency: true }, () => {
     await assert.rejects(request('x'.repeat(70_000), { host: '127.0.0.1', port }), {
       message: 'cannot send message: it has 70,000 bytes, one datagram takes at most 65,507',
     });
+  });
+
+  test('sends nothing if it was told to give up before', async (t) => {
+    const texts: string[] = [];
+    const ask = await startFake(t, (text, { port, address }, server) => {
+      texts.push(text);
+      server.send(text, port, address);
+    });
+    await assert.rejects(ask('one', { signal: AbortSignal.abort() }), { name: 'AbortError' });
+    await ask('two');
+    assert.deepEqual(texts, ['two']);
   });
 
   test('gives up when it is told to', async (t) => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
@@ -97,6 +98,21 @@ describe('the states', { concurrency: true }, () => {
       "the client reads on to 'end'",
     ]);
   });
+});
+
+test('nobody takes a byte from the kernel before it is time to', { skip: notLinux }, async (t) => {
+  const sockets: Record<string, Socket> = {};
+  const collect = (message: unknown, name: string | symbol) => {
+    sockets[String(name)] = (message as { socket: Socket }).socket;
+  };
+  for (const name of ['net.client.socket', 'net.server.socket']) {
+    subscribe(name, collect);
+    t.after(() => unsubscribe(name, collect));
+  }
+  for await (const { did } of lifecycle()) {
+    const reader = did.startsWith('client.end()') ? 'net.server.socket' : 'net.client.socket';
+    if (did.includes('.end()')) assert.equal(sockets[reader]?.bytesRead, 0, did);
+  }
 });
 
 test('leaving the states early leaves nothing open', { skip: notLinux }, async () => {

@@ -51,11 +51,13 @@ export async function* lifecycle(options: LifecycleOptions = {}): AsyncGenerator
     yield await see('connect() to a server whose queue is full', ends, 'SYN_SENT, LISTEN');
   }
 
-  await using listener = createServer({ allowHalfOpen: true }).listen(0, HOST);
+  // Whoever is not paused takes some bytes from the kernel: later, that would let the FIN pass.
+  await using listener = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  listener.listen(0, HOST);
   await once(listener, 'listening');
   const at = listener.address() as AddressInfo;
   const accepted = once(listener, 'connection') as Promise<[Socket]>;
-  await using client = connect({ port: at.port, host: HOST, allowHalfOpen: true });
+  await using client = connect({ port: at.port, host: HOST }).pause();
   client.on('error', () => {});
   await once(client, 'connect');
   await using server = (await accepted)[0].on('error', () => {});

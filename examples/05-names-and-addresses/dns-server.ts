@@ -49,7 +49,7 @@ export function createUdpServer(family: 'udp4' | 'udp6', options: DnsServerOptio
 /** Builds the TCP side; the caller lets it listen on the same port, and closes it. (RFC 7766) */
 export function createTcpServer(options: TcpOptions): Server {
   const { zone, idleTimeout = 10_000, maxConnections = 100, log = () => {} } = options;
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
+  const server = createServer((socket) => {
     const client = `tcp ${formatAddress(socket.remoteAddress ?? '?', socket.remotePort ?? 0)}`;
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     // Not socket.setTimeout(): a client that sends a byte now and then would stay for ever.
@@ -91,13 +91,14 @@ function answerAll(socket: Socket, reply: (query: Buffer) => Buffer | undefined)
       prefix.writeUInt16BE(packet.length);
       socket.write(Buffer.concat([prefix, packet]));
     }
+    if (socket.writableNeedDrain) socket.pause();
+    else socket.resume();
   };
   socket.on('data', (chunk) => {
     rest = Buffer.concat([rest, chunk]);
     work();
   });
   socket.on('drain', work);
-  socket.on('end', () => socket.end());
 }
 
 /**
@@ -110,13 +111,12 @@ export async function serveDns(
 ): Promise<UdpSocket> {
   for (;;) {
     const udp = createUdpServer(isIPv6(host) ? 'udp6' : 'udp4', options);
-    udp.bind(port, host);
-    await once(udp, 'listening');
     try {
+      udp.bind(port, host);
+      await once(udp, 'listening');
       await listen(createTcpServer(options), udp.address().port);
       return udp;
     } catch (error) {
-      udp.close();
       if (port !== 0 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     }
   }

@@ -19,15 +19,17 @@ program(import.meta, {
     await using tap = await tapTcp({ port, recording, client });
 
     const [ann, ben] = [await dial(tap.port), await dial(tap.port)];
+    const left = Promise.all([once(ann.socket, 'close'), once(ben.socket, 'close')]);
+    const found = once(ann.lines, 'line', { signal });
     ann.socket.write('primes 5000000\n');
     for (const command of ['clients', 'echo still there?', 'primes 0']) {
       ben.socket.write(`${command}\n`);
       await once(ben.lines, 'line', { signal });
     }
     ben.socket.end('exit\n');
-    await once(ann.lines, 'line', { signal });
+    await found;
     ann.socket.end();
-    await Promise.all([once(ann.socket, 'close'), once(ben.socket, 'close')]);
+    await left;
     await once(server.close(), 'close');
     // Which FIN comes first is not the lesson here.
     console.log(format(recording.entries.filter(({ event }) => event === 'data')));
