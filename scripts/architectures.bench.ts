@@ -114,7 +114,7 @@ for (const { name, file } of contenders) {
       result === undefined ? '—' : ratio.toFixed(2),
       result === undefined ? '—' : size(result.memory),
     ];
-    console.log(cells.map((cell, at) => cell.padEnd([24, 8, 8, 0][at] as number)).join(''));
+    console.log(cells.map((cell, at) => cell.padEnd([26, 8, 8, 0][at] as number)).join(''));
     rows.push(`| ${cells.join(' | ')} |`);
   }
 }

@@ -36,7 +36,7 @@ export async function runTask(
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<{ code: number; counts: Counts }> {
   const turbo = createRequire(import.meta.url).resolve('turbo/bin/turbo');
-  const options = ['--log-prefix=none', '--log-order=grouped', '--output-logs=full'];
+  const options = ['--log-prefix=none', '--log-order=grouped', '--output-logs=full', '--continue'];
   const child = spawn(process.execPath, [turbo, 'run', task, ...options, ...args], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -17,6 +17,8 @@ import { openSilentServer } from './silent-server.ts';
 import { lifecycle, report } from './states.ts';
 
 const HOST = '127.0.0.1';
+/** Side by side; whatever waits for something that never comes fails, instead of waiting on. */
+const together = { concurrency: true, timeout: 30_000 };
 const MiB = 1024 * 1024;
 const file = (name: string) => join(import.meta.dirname, name);
 const notLinux = canTell ? false : 'only Linux shows the states of TCP, in /proc/net/tcp';
@@ -26,7 +28,7 @@ const notHere: Partial<Record<string, string | false>> = {
   EPIPE: process.platform === 'win32' && 'Windows says ECONNABORTED or ECONNRESET instead',
 };
 
-describe('the kernel', { concurrency: true, skip: notLinux }, () => {
+describe('the kernel', { ...together, skip: notLinux }, () => {
   const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000001 00:00000000 00000000     0
    1: 0100007F:1F90 0200007F:D431 09 00004601:00000000 04:00000013 00000000     0
@@ -70,7 +72,7 @@ describe('the kernel', { concurrency: true, skip: notLinux }, () => {
   });
 });
 
-describe('the states', { concurrency: true }, () => {
+describe('the states', together, () => {
   test('of both ends are what the kernel says, step by step', { skip: notLinux }, async () => {
     const seen: string[][] = [];
     for await (const { client, server } of lifecycle()) {
@@ -149,7 +151,7 @@ function addressOf({ localPort }: Socket): Endpoint {
   return { address: HOST, port: localPort as number };
 }
 
-describe('the atlas', { concurrency: true }, () => {
+describe('the atlas', together, () => {
   for (const code of CODES) {
     test(`provokes ${code} in less than a second`, { skip: notHere[code] ?? false }, async () => {
       const start = performance.now();
@@ -215,7 +217,7 @@ describe('the atlas', { concurrency: true }, () => {
   });
 });
 
-describe('the safe client', { concurrency: true }, () => {
+describe('the safe client', together, () => {
   /** A server that does this with each client, and the options to reach it. */
   async function start(t: TestContext, talk: (socket: Socket) => void): Promise<ExchangeOptions> {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -265,8 +267,8 @@ describe('the safe client', { concurrency: true }, () => {
       drip();
     });
     await assert.rejects(
-      exchange('Test', { ...server, idleTimeout: 100, totalTimeout: 200 }),
-      connectError(`gave up on 127.0.0.1:${server.port}: not finished within 0.2 s`),
+      exchange('Test', { ...server, connectTimeout: 400, idleTimeout: 300, totalTimeout: 800 }),
+      connectError(`gave up on 127.0.0.1:${server.port}: not finished within 0.8 s`),
     );
   });
 
@@ -296,7 +298,7 @@ function connectError(message: string) {
   return { name: 'ProgramError', message };
 }
 
-describe('the server', { concurrency: true }, () => {
+describe('the server', together, () => {
   async function start(t: TestContext, options: StateServerOptions = {}) {
     const lines: string[] = [];
     const log = (line: string) => lines.push(line.replace(/^[\d.:]+/, 'CLIENT'));
@@ -361,7 +363,7 @@ describe('the server', { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', together, () => {
   testProgram(file('server.ts'), async (t, port) => {
     const client = await dial(t, port);
     client.end('hello');

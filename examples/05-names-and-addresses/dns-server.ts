@@ -117,6 +117,7 @@ export async function serveDns(
       await listen(createTcpServer(options), udp.address().port);
       return udp;
     } catch (error) {
+      udp.close();
       if (port !== 0 || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     }
   }

@@ -20,7 +20,7 @@ export interface DualStackServerOptions {
 /** Builds the server; the caller lets it listen on an address of either family, or on `::` for both. (Tutorial 000 §5.11) */
 export function createDualStackServer(options: DualStackServerOptions = {}): Server {
   const { timeout = 10_000, maxConnections = 1000, log = () => {} } = options;
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
+  const server = createServer((socket) => {
     const address = plainAddress(socket.remoteAddress ?? '');
     const client = formatAddress(address, socket.remotePort ?? 0);
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));

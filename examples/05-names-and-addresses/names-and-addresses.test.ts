@@ -8,7 +8,17 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { bind, dial, listen, readAll, reset, run, testProgram, testReadme } from '@shared/testing';
+import {
+  bind,
+  dial,
+  listen,
+  readAll,
+  reset,
+  run,
+  sendPieces,
+  testProgram,
+  testReadme,
+} from '@shared/testing';
 import { decode, encode } from 'dns-packet';
 import { createUdpServer, serveDns } from './dns-server.ts';
 import { createDualStackServer, listenAddresses, plainAddress } from './dual-stack-server.ts';
@@ -482,17 +492,6 @@ describe('the dual-stack server', { concurrency: true, timeout: 20_000 }, () => 
     assert.equal(receiver.errored, null);
   });
 
-  test('a client that never leaves is dropped', async (t) => {
-    const { server, port } = await start(t, '127.0.0.1', { timeout: 20 });
-    const accepted = once(server, 'connection');
-    const client = await dial(t, port);
-    const [receiver] = (await accepted) as [Socket];
-    // It goes on talking, which is no reason to keep it.
-    receiver.on('data', () => client.write('more'));
-    client.write('more');
-    await once(receiver, 'close');
-  });
-
   test('a client that resets is a line in the log, and the others are served', async (t) => {
     const { server, port, log } = await start(t, '127.0.0.1');
     const accepted = once(server, 'connection');
@@ -517,6 +516,22 @@ describe('the dual-stack server', { concurrency: true, timeout: 20_000 }, () => 
     assert.deepEqual(await listenAddresses('localhost'), wanted);
     assert.deepEqual(await listenAddresses('::'), ['::']);
   });
+});
+
+test('the dual-stack server drops a client that never leaves, even if it talks', {
+  timeout: 20_000,
+}, async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const server = createDualStackServer({ timeout: 1000 });
+  const port = await listen(t, server);
+  const accepted = once(server, 'connection');
+  const client = await dial(t, port);
+  const [receiver] = (await accepted) as [Socket];
+  t.mock.timers.tick(999);
+  await sendPieces(client, receiver, [Buffer.from('more')]);
+  assert.equal(receiver.destroyed, false);
+  t.mock.timers.tick(1);
+  assert.equal(receiver.destroyed, true);
 });
 
 test('any other name is all its addresses', async (t) => {

@@ -23,14 +23,13 @@ const SCOPES: [string, string[]][] = [
 /** How far an address reaches, in words. */
 export function scope(address: string): string {
   const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-  const [plain = ''] = address.split('%');
   const found = SCOPES.find(([, subnets]) => {
     const list = new BlockList();
     for (const subnet of subnets) {
       const [network = '', prefix] = subnet.split('/');
       list.addSubnet(network, Number(prefix), isIPv6(network) ? 'ipv6' : 'ipv4');
     }
-    return list.check(plain, family);
+    return list.check(address, family);
   });
   return found?.[0] ?? 'global: the internet, if no firewall is between';
 }

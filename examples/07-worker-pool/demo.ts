@@ -11,7 +11,7 @@ program(import.meta, {
   options: {},
   async run(_, { signal }) {
     const recording = new Recording();
-    const server = createPoolServer();
+    const server = createPoolServer({ taskTimeout: 60_000 });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;

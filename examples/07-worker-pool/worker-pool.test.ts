@@ -23,7 +23,12 @@ const never = new AbortController().signal;
 /** A server that listens, and a way to send it commands and read all that it answers. */
 async function start(t: TestContext, options: PoolServerOptions = {}) {
   const log: string[] = [];
-  const server = createPoolServer({ log: (line) => log.push(line), ...options });
+  // On a machine that is busy with other tests a thread may take seconds to start.
+  const server = createPoolServer({
+    taskTimeout: 60_000,
+    log: (line) => log.push(line),
+    ...options,
+  });
   const port = await listen(t, server);
   const say = async (commands: string) => {
     const client = await dial(t, port);
@@ -34,7 +39,7 @@ async function start(t: TestContext, options: PoolServerOptions = {}) {
 }
 
 function pool(t: TestContext, options = {}) {
-  const made = createPool(options);
+  const made = createPool({ taskTimeout: 60_000, ...options });
   t.after(() => made.destroy());
   return made;
 }

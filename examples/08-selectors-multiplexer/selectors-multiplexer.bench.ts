@@ -12,7 +12,7 @@ import { type Client, createMultiplexer } from './server.ts';
 
 /** So many files a process has open besides: modules, pipes, the event loop's own. */
 const SPARE = 100;
-/** So many clients connect at once, for the sake of the queue of the kernel. */
+/** So many clients connect at once: the kernel has room for 511 that wait to be accepted. */
 const BATCH = 200;
 const IDLE = 2000;
 
@@ -38,8 +38,7 @@ async function holdConnections(): Promise<void> {
       return super.select(timeout);
     }
   }
-  const selector = new CountingSelector();
-  const server = createMultiplexer({ selector, maxConnections: count });
+  const server = createMultiplexer({ selector: new CountingSelector(), maxConnections: count });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -52,8 +51,6 @@ async function holdConnections(): Promise<void> {
   });
   const opening = performance.now();
   await once(clients, 'message');
-  // A client is connected as soon as the kernel knows of it; the server itself counts as one.
-  while ((selector.getMap()?.size ?? 0) < count + 1) await sleep(10);
   const memory = process.memoryUsage.rss() - before;
   console.log(`connections          ${number(count)} in ${seconds(performance.now() - opening)}`);
   console.log(`memory               ${(memory / count / 1024).toFixed(1)} KiB for each`);
@@ -94,24 +91,24 @@ async function beClients(port: number): Promise<void> {
     const batch = Array.from({ length: Math.min(BATCH, count - sockets.length) }, async () => {
       const socket = connect({ port, host: '127.0.0.1' });
       socket.on('error', (error) => fail(error.message));
-      await once(socket, 'connect');
+      await echo(socket); // for a client is connected as soon as the kernel knows of it
       return socket;
     });
     sockets.push(...(await Promise.all(batch)));
   }
   process.send?.('connected');
   await once(process, 'message');
-  await Promise.all(
-    sockets.map(async (socket) => {
-      socket.write('hello');
-      await once(socket, 'data');
-    }),
-  );
+  await Promise.all(sockets.map(echo));
   process.send?.('answered');
   await once(process, 'message');
   // Not end(): 10,000 of these ports would be in TIME_WAIT, and missing at the next run.
   for (const socket of sockets) socket.resetAndDestroy();
   process.disconnect();
+}
+
+async function echo(socket: Socket): Promise<void> {
+  socket.write('hello');
+  await once(socket, 'data');
 }
 
 function fail(why: string): never {

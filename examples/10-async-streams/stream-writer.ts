@@ -27,6 +27,7 @@ export class StreamWriter {
   readonly #draining = new Set<() => void>();
   readonly #closed: Promise<void>;
   #closing = false;
+  #error: Error | undefined;
 
   constructor(socket: Socket, { linger = 2000 }: StreamWriterOptions = {}) {
     this.#socket = socket;
@@ -40,6 +41,9 @@ export class StreamWriter {
     const wake = () => {
       for (const drained of this.#draining) drained();
     };
+    socket.on('error', (error) => {
+      this.#error = error;
+    });
     socket.on('drain', wake);
     socket.on('timeout', () => this.abort());
     this.#closed = new Promise((resolve) => {
@@ -84,7 +88,8 @@ export class StreamWriter {
       });
     }
     if (!socket.destroyed) return;
-    throw socket.errored ?? new DOMException('the connection is closed', 'AbortError');
+    await this.waitClosed();
+    throw new DOMException('the connection is closed', 'AbortError');
   }
 
   /** Ends our half behind what is written: the peer's reads end. Ours go on. */
@@ -114,7 +119,7 @@ export class StreamWriter {
   /** Waits until the connection is closed. Rejects if it broke. */
   async waitClosed(): Promise<void> {
     await this.#closed;
-    if (this.#socket.errored) throw this.#socket.errored;
+    if (this.#error) throw this.#error;
   }
 
   /** What is known about the connection. */

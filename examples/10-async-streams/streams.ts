@@ -48,7 +48,11 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const client = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0);
     log(`${client} connected`);
-    socket.on('error', (error) => log(`${client} failed: ${error.message}`));
+    let failure: Error | undefined;
+    socket.on('error', (error) => {
+      failure = error;
+      log(`${client} failed: ${error.message}`);
+    });
     socket.on('close', () => {
       log(`${client} closed`);
       open.delete(drop);
@@ -71,7 +75,7 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
         await handler(new StreamReader(socket, { limit, signal }), writer, signal);
       } catch (error) {
         // One client's trouble, or a bug that one client has met: the others are served on.
-        const known = error === socket.errored || isCancellation(error, signal);
+        const known = error === failure || isCancellation(error, signal);
         if (!known) log(`${client} handler failed: ${explain(error) ?? stack(error)}`);
       }
       // A handler that forgets to, or that throws, would leave the client waiting for ever.

@@ -1,0 +1,84 @@
+/**
+ * Python's TCPServer: each connection is a request, and the next one has to wait for its turn.
+ * Read base-server.ts before.
+ */
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type Address, BaseServer, type RequestHandlerClass } from './base-server.ts';
+
+/** Once an answer has been sent, the client has this long to hang up; while it is on its way, to take more of it. */
+const CLOSE_TIMEOUT = 2000;
+const SEND_TIMEOUT = 30_000;
+
+/** Handles one connection after another; one that is idle holds up all the others. */
+export class TCPServer extends BaseServer<Socket> {
+  /** The listening socket: Node's own server, whose `connection` listener is the queue. */
+  readonly socket: Server;
+  /** Node sets SO_REUSEADDR for every server: a restart need not wait for old connections. */
+  readonly allowReuseAddress = true as const;
+
+  constructor(
+    serverAddress: Address,
+    RequestHandlerClass: RequestHandlerClass<Socket>,
+    bindAndActivate = true,
+  ) {
+    super(serverAddress, RequestHandlerClass, bindAndActivate);
+    // Without allowHalfOpen a client that has ended its half would get no answer any more.
+    this.socket = createServer({ allowHalfOpen: true }, (request) => this.#accept(request));
+    this.socket.maxConnections = 10_000;
+    // A connection that cannot be accepted (EMFILE) is passed over, as in Python.
+    this.socket.on('error', () => {});
+  }
+
+  #accept(request: Socket): void {
+    // Without this a client that resets while no handler reads would end the process.
+    request.on('error', () => {});
+    const { remoteAddress = '', remotePort = 0 } = request;
+    // "Connection denied", as Python's documentation has it.
+    if (!this.enqueue(request, [remoteAddress, remotePort])) request.resetAndDestroy();
+  }
+
+  /** Binds and listens, which is one call in Node, so that `serverActivate` has nothing left to do. */
+  async serverBind(): Promise<void> {
+    const [host, port] = this.serverAddress;
+    this.socket.listen({ host, port, backlog: this.requestQueueSize });
+    await once(this.socket, 'listening');
+    const bound = this.socket.address() as AddressInfo;
+    this.serverAddress = [bound.address, bound.port];
+  }
+
+  /** Frees the port and drops those who wait; the connection at hand goes on. */
+  override async serverClose(): Promise<void> {
+    await this.activated.catch(() => {});
+    this.socket.close(() => {}); // closing twice is no error, as in Python
+    for (let next = this.getRequest(); next !== undefined; next = this.getRequest()) {
+      next[0].resetAndDestroy();
+    }
+  }
+
+  /** Ends our half, and closes the connection when the client has ended its own, or takes too long. */
+  shutdownRequest(request: Socket): void {
+    let timer: NodeJS.Timeout | undefined;
+    const close = () => {
+      clearTimeout(timer);
+      request.off('close', close);
+      this.closeRequest(request);
+    };
+    if (request.destroyed) {
+      close();
+      return;
+    }
+    request.once('close', close);
+    request.setTimeout(SEND_TIMEOUT, close);
+    request.end(() => {
+      if (!request.destroyed) timer = setTimeout(close, CLOSE_TIMEOUT);
+    });
+    // What the handler has not read: in Python it turns the FIN into a RST, and the client may lose
+    // its answer.
+    request.resume();
+  }
+
+  closeRequest(request: Socket): void {
+    request.destroy();
+  }
+}
