@@ -478,7 +478,7 @@ describe('the server', { concurrency: true }, () => {
   test('outlives a client that resets with its answers unread', async (t) => {
     const { open, log, sel } = await start(t);
     const [bad, conn] = await open();
-    bad.write(Buffer.alloc(24 * MiB, 'x'));
+    bad.end(Buffer.alloc(24 * MiB, 'x'));
     await stuck(sel, conn);
     const closed = once(conn, 'close').catch(() => {});
     reset(bad);

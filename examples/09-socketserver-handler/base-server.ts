@@ -19,7 +19,7 @@ export type RequestHandlerClass<R> = new (
 export abstract class BaseServer<R> implements AsyncDisposable {
   /** How long {@link handleRequest} waits for a request, in milliseconds. Default: for ever. */
   timeout?: number;
-  /** How many requests may wait for their turn; further ones are denied. Default 5. */
+  /** How many requests may wait for their turn; further ones are denied. Default 5, as in Python. */
   requestQueueSize = 5;
   /** Fulfilled once the address is bound; rejects where Python's constructor would raise. */
   readonly activated: Promise<void>;
@@ -149,8 +149,10 @@ export abstract class BaseServer<R> implements AsyncDisposable {
   abstract serverBind(): Promise<void>;
   serverActivate(): void | Promise<void> {}
   async serverClose(): Promise<void> {}
-  abstract shutdownRequest(request: R): void;
-  abstract closeRequest(request: R): void;
+  shutdownRequest(request: R): void {
+    this.closeRequest(request);
+  }
+  closeRequest(_request: R): void {}
   serviceActions(): void | Promise<void> {}
   handleTimeout(): void | Promise<void> {}
 

@@ -46,7 +46,6 @@ program(import.meta, {
   async run() {
     await using server = new DemoServer(['127.0.0.1', 0], DemoHandler);
     await server.activated;
-    note('serveForever()');
     const serving = server.serveForever();
     const client = (connection: number) => ['Ben', 'Cem', 'Ann'][connection - 1] ?? '';
     await using tap = await tapTcp({ port: server.serverAddress[1], recording, client });
@@ -64,7 +63,6 @@ program(import.meta, {
     }
     await server.shutdown();
     await serving;
-    note('serveForever() has returned');
     console.log(format(recording.entries));
   },
 });

@@ -41,7 +41,7 @@ export class TCPServer extends BaseServer<Socket> {
   /** Binds and listens, which is one call in Node, so that `serverActivate` has nothing left to do. */
   async serverBind(): Promise<void> {
     const [host, port] = this.serverAddress;
-    this.socket.listen({ host, port, backlog: this.requestQueueSize });
+    this.socket.listen({ host, port });
     await once(this.socket, 'listening');
     const bound = this.socket.address() as AddressInfo;
     this.serverAddress = [bound.address, bound.port];
@@ -57,7 +57,7 @@ export class TCPServer extends BaseServer<Socket> {
   }
 
   /** Ends our half, and closes the connection when the client has ended its own, or takes too long. */
-  shutdownRequest(request: Socket): void {
+  override shutdownRequest(request: Socket): void {
     let timer: NodeJS.Timeout | undefined;
     const close = () => {
       clearTimeout(timer);
@@ -78,7 +78,7 @@ export class TCPServer extends BaseServer<Socket> {
     request.resume();
   }
 
-  closeRequest(request: Socket): void {
+  override closeRequest(request: Socket): void {
     request.destroy();
   }
 }

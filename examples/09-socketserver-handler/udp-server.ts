@@ -52,11 +52,4 @@ export class UDPServer extends BaseServer<Datagram> {
     await once(socket, 'close');
   }
   #closed = false;
-
-  /** A datagram leaves nothing to shut down, and nothing to close. */
-  shutdownRequest(request: Datagram): void {
-    this.closeRequest(request);
-  }
-
-  closeRequest(_request: Datagram): void {}
 }

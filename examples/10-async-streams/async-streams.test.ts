@@ -46,6 +46,9 @@ const notLinux = process.platform === 'linux' ? false : 'only Linux lists its so
 const noSilence = process.platform === 'linux' ? false : 'other kernels refuse when it is full';
 const noSignals = process.platform === 'win32' ? 'Windows cannot send SIGTERM' : false;
 
+/** The limits in time that a test is not about: a machine that is busy must not run into them. */
+const patient = { linger: 60_000, deadline: 60_000 };
+
 /** A server that listens, its log, and the server's side of each connection. */
 async function start<O extends ServerOptions>(
   t: TestContext,
@@ -54,7 +57,7 @@ async function start<O extends ServerOptions>(
 ) {
   const log: string[] = [];
   const write = (line: string) => log.push(line.replace(/^[\d.:]+/, 'CLIENT'));
-  const server = create({ log: write, ...options } as O);
+  const server = create({ ...patient, log: write, ...options } as O);
   const port = await listen(t, server);
   const open = async (): Promise<[Socket, Socket]> => {
     const accepted = once(server, 'connection');
@@ -76,11 +79,20 @@ async function pairs(t: TestContext, options: { limit?: number; linger?: number 
     const peer = await dial(t, port);
     const [socket] = (await accepted) as [Socket];
     const reader = new StreamReader(socket, options);
-    return { peer, socket, reader, writer: new StreamWriter(socket, options) };
+    return { peer, socket, reader, writer: new StreamWriter(socket, { ...patient, ...options }) };
   };
 }
 
 const pair = async (...args: Parameters<typeof pairs>) => (await pairs(...args))();
+
+/** Sends lines until the other side ends. */
+function flood(client: Socket): void {
+  const send = () => {
+    while (!client.readableEnded && client.write('line\n'.repeat(1000)));
+  };
+  client.on('drain', send);
+  send();
+}
 
 /** Waits until it is cancelled. */
 const forEver = (signal: AbortSignal) => once(new EventEmitter(), 'never', { signal });
@@ -316,7 +328,7 @@ describe('the writer', together, () => {
     const open = await pairs(t);
     const stuck = async () => {
       const { peer, socket, writer } = await open();
-      writer.write(Buffer.alloc(16 * MiB));
+      writer.write(Buffer.alloc(64 * MiB));
       return { peer, socket, writer };
     };
     const [one, two, three] = [await stuck(), await stuck(), await stuck()];
@@ -382,7 +394,7 @@ describe('the writer', together, () => {
   test('abort() does not let half an answer look like a whole one', async (t) => {
     const { socket, writer } = await pair(t);
     const resets = t.mock.method(socket, 'resetAndDestroy');
-    writer.write(Buffer.alloc(16 * MiB));
+    writer.write(Buffer.alloc(64 * MiB));
     writer.abort();
     await writer.waitClosed();
     assert.equal(resets.mock.callCount(), 1);
@@ -629,11 +641,7 @@ describe('a server that is told to stop', together, () => {
     const { server, open, log } = await serving(t, handler, { signal: stop.signal });
     const closed = once(server, 'close');
     const [client, receiver] = await open();
-    const flood = () => {
-      while (!client.writableEnded && client.write('line\n'.repeat(1000)));
-    };
-    client.on('drain', flood);
-    flood();
+    flood(client);
     const received = await readAll(client);
     client.end();
     await closed;
@@ -677,7 +685,7 @@ describe('a server that is told to stop', together, () => {
 
   test('leaves nothing open in the kernel either', { skip: notLinux }, async (t) => {
     const stop = new AbortController();
-    const handler: ClientConnected = (_, writer) => writer.write(Buffer.alloc(16 * MiB));
+    const handler: ClientConnected = (_, writer) => writer.write(Buffer.alloc(64 * MiB));
     const options = { signal: stop.signal, deadline: 20 };
     const { server, open, port } = await serving(t, handler, options);
     await open();
@@ -742,26 +750,18 @@ describe('the upper-case server', together, () => {
     }
   });
 
-  test('a client that is silent, or does not read, has run out of time', async (t) => {
-    const { open, log } = await start(t, createUpperCaseServer, {
-      readTimeout: 20,
-      idleTimeout: 100,
-      linger: 100,
-    });
-    const [silent, first] = await open();
-    assert.equal((await readAll(silent)).length, 0);
-    silent.end();
-    await once(first, 'close');
-    assert.equal(log[1], 'CLIENT handler failed: timed out after 0.02 s');
-    const [deaf, second] = await open();
-    deaf.write(Buffer.alloc(24 * MiB, 'x'));
-    await once(second, 'close');
-    const [, ...lines] = log.slice(log.lastIndexOf('CLIENT connected'));
-    assert.deepEqual(lines, [
-      'CLIENT handler failed: timed out after 0.02 s',
-      'CLIENT dropped: idle for 0.1 s',
-      'CLIENT closed',
-    ]);
+  test('a client that is silent, or does not read, runs out of time', async (t) => {
+    const failures = new EventEmitter();
+    const log = (line: string) => {
+      if (line.includes('failed')) failures.emit('line', line.replace(/^\S+ /, ''));
+    };
+    const { open } = await start(t, createUpperCaseServer, { readTimeout: 20, log });
+    for (const bytes of [0, 64 * MiB]) {
+      const failed = once(failures, 'line');
+      const [client] = await open();
+      client.write(Buffer.alloc(bytes, 'x'));
+      assert.deepEqual(await failed, ['handler failed: timed out after 0.02 s']);
+    }
   });
 });
 
@@ -838,16 +838,15 @@ describe('the one-shot server', together, () => {
 });
 
 describe('the client', together, () => {
-  const connected = async (t: TestContext, handler: ClientConnected) => {
-    const { port } = await serving(t, handler);
-    return openConnection('127.0.0.1', port);
-  };
+  const open = (port: number) => openConnection('127.0.0.1', port, { timeout: 60_000 });
+  const connected = async (t: TestContext, handler: ClientConnected) =>
+    open((await serving(t, handler)).port);
 
   test('sends all its input and gets every answer, also those that come late', async (t) => {
     const { port } = await start(t, createUpperCaseServer);
     const output = new PassThrough();
     const answers = text(output);
-    const connection = await openConnection('127.0.0.1', port);
+    const connection = await open(port);
     await converse(connection, ['one ', 'two ', 'x'.repeat(MiB)], output);
     output.end();
     assert.equal(await answers, `ONE TWO ${'X'.repeat(MiB)}`);
@@ -937,16 +936,17 @@ describe('the programs', together, () => {
   });
   testProgram(CLIENT);
 
-  test('a server cancels its conversations at SIGTERM', { skip: noSignals }, async (t) => {
+  test('SIGTERM ends a conversation that would go on', { skip: noSignals }, async (t) => {
     const server = run(t, LINE_SERVER, ['--port', '0']);
     const client = await dial(t, await server.ready());
-    client.write('one\nhal');
-    assert.equal(String(await readBytes(client, 4)), 'ONE\n');
+    flood(client);
+    await once(client, 'readable');
     const over = server.stop();
-    assert.equal((await readAll(client)).length, 0);
+    const received = String(await readAll(client));
     client.end();
+    assert.equal(received, 'LINE\n'.repeat(received.length / 5));
     assert.equal(await over, 0);
-    assert.match(server.stdout, /^listening on .+\n\S+ connected\n\S+ closed\n$/);
+    assert.doesNotMatch(server.stdout, /failed|dropped/);
   });
 
   test('client.ts sends each line of standard input as it comes', async (t) => {
