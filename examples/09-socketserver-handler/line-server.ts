@@ -22,7 +22,7 @@ export class LineHandler extends StreamRequestHandler {
         const limit = MAX_LINE.toLocaleString('en-US');
         await this.wfile.write(`error: cannot accept line: the limit is ${limit} bytes\n`);
         return;
-      } else { await this.wfile.write(line.toString().toUpperCase()); return; } // The client has ended, perhaps inside a line: half of one may mean something else.
+      } else return; // The client has ended, perhaps inside a line: half of one may mean something else.
     }
   }
 }

@@ -6,16 +6,16 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type Address, BaseServer, type RequestHandlerClass } from './base-server.ts';
 
-/** Once an answer has been sent, the client has this long to hang up; while it is on its way, to take more of it. */
-const CLOSE_TIMEOUT = 2000;
-const SEND_TIMEOUT = 30_000;
-
 /** Handles one connection after another; one that is idle holds up all the others. */
 export class TCPServer extends BaseServer<Socket> {
   /** The listening socket: Node's own server, whose `connection` listener is the queue. */
   readonly socket: Server;
   /** Node sets SO_REUSEADDR for every server: a restart need not wait for old connections. */
   readonly allowReuseAddress = true as const;
+  /** How long a client may go without reading what was sent before `shutdownRequest`, in milliseconds. Default 30 s. */
+  sendTimeout = 30_000;
+  /** How long it may take to hang up once all has been sent, in milliseconds. Default 2 s. */
+  closeTimeout = 2000;
 
   constructor(
     serverAddress: Address,
@@ -50,7 +50,7 @@ export class TCPServer extends BaseServer<Socket> {
   /** Frees the port and drops those who wait; the connection at hand goes on. */
   override async serverClose(): Promise<void> {
     await this.activated.catch(() => {});
-    this.socket.close(() => {}); // closing twice is no error, as in Python
+    this.socket.close();
     for (let next = this.getRequest(); next !== undefined; next = this.getRequest()) {
       next[0].resetAndDestroy();
     }
@@ -69,9 +69,9 @@ export class TCPServer extends BaseServer<Socket> {
       return;
     }
     request.once('close', close);
-    request.setTimeout(SEND_TIMEOUT, close);
+    request.setTimeout(this.sendTimeout, close);
     request.end(() => {
-      if (!request.destroyed) timer = setTimeout(close, CLOSE_TIMEOUT);
+      if (!request.destroyed) timer = setTimeout(close, this.closeTimeout);
     });
     // What the handler has not read: in Python it turns the FIN into a RST, and the client may lose
     // its answer.
