@@ -97,7 +97,8 @@ export abstract class BaseServer<R> implements AsyncDisposable {
     const next = this.getRequest();
     if (next === undefined) return;
     const [request, clientAddress] = next;
-    // Without this the first handler that throws would end the server.
+    // Without this the first handler that throws would end the server. A verifyRequest that throws
+    // ends Python's.
     try {
       if (await this.verifyRequest(request, clientAddress)) {
         await this.processRequest(request, clientAddress);

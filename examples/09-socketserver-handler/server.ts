@@ -2,6 +2,7 @@
  * The tutorial's handler: takes what a client has sent, answers it in upper case and hangs up.
  * Read socketserver.ts and the files that it names before.
  */
+import { inspect } from 'node:util';
 import { host, port, program, serve } from '@shared/program';
 import { StreamRequestHandler, ThreadingTCPServer } from './socketserver.ts';
 
@@ -12,8 +13,8 @@ export class MyTCPHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     console.log(`[+] connection from ${this.clientAddress[0]}`);
     const data = strip(await this.rfile.read1(1024));
-    // As JSON: what a client sends must not move the cursor of whoever reads this.
-    console.log(`[*] received: ${JSON.stringify(data.toString())}`);
+    // Escaped: what a client sends must not move the cursor of whoever reads this.
+    console.log(`[*] received: ${inspect(data.toString(), { breakLength: Infinity })}`);
     await this.wfile.write(upper(data));
   }
 }

@@ -18,6 +18,7 @@ export class UDPServer extends BaseServer<Datagram> {
   /** Whether several sockets may bind one address, of which one gets the datagrams. Default false. */
   allowReuseAddress = false;
   #socket: Socket | undefined;
+  #closed = false;
 
   get socket(): Socket {
     if (this.#socket === undefined) {
@@ -51,5 +52,4 @@ export class UDPServer extends BaseServer<Datagram> {
     socket.close();
     await once(socket, 'close');
   }
-  #closed = false;
 }

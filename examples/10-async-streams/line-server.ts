@@ -5,7 +5,7 @@
  *     h  e  l  l  o 0a | 0a | h  i 0a   →   H  E  L  L  O 0a | 0a | H  I 0a
  */
 import type { Server } from 'node:net';
-import { host, port, program, serve } from '@shared/program';
+import { host, integer, port, program, serve } from '@shared/program';
 import { LIMIT, LimitOverrunError } from './stream-reader.ts';
 import { type ServerOptions, startServer } from './streams.ts';
 
@@ -35,7 +35,13 @@ const NEWLINE = 0x0a;
 
 program(import.meta, {
   about: 'Answers each line that a client sends in upper case.',
-  options: { host: host(), port: port(8888) },
-  run: ({ host, port }, { signal }) =>
-    serve(createLineServer({ signal, log: console.log }), { host, port, signal }),
+  options: {
+    host: host(),
+    port: port(8888),
+    deadline: integer(2000, {}, 'how long a conversation may go on after Ctrl+C, in milliseconds'),
+  },
+  run({ host, port, deadline }, { signal }) {
+    const server = createLineServer({ signal, deadline, log: console.log });
+    return serve(server, { host, port, signal, grace: deadline });
+  },
 });
