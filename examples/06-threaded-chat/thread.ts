@@ -55,6 +55,8 @@ export function startThread(
   socket.pause().on('data', pass);
   socket.on('end', () => port.postMessage('end'));
   port.on('message', (message: Uint8Array | 'read' | 'end') => {
+    // We have hung up since the thread said this: a write would be an error, and cut our reason off.
+    if (socket.writableEnded) return;
     if (message === 'read') socket.resume();
     else if (message !== 'end') socket.write(message, () => port.postMessage('written'));
     else {

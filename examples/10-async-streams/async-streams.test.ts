@@ -604,7 +604,8 @@ describe('a server that is told to stop', together, () => {
     await sendPieces(client, receiver, [Buffer.from('one\ntwo\nthree\nfo')]);
     const closed = [once(server, 'close'), once(receiver, 'close')];
     stop.abort();
-    client.end('ur\nfive\n');
+    await sendPieces(client, receiver, [Buffer.from('ur\nfive\n')]);
+    client.end();
     go();
     assert.equal(String(await readAll(client)), 'ONE\nTWO\nTHREE\n');
     await Promise.all(closed);
