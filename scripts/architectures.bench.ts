@@ -13,7 +13,7 @@ import { findExamples } from './examples.ts';
 
 /** How many connections are held at once, and how long they ask, in milliseconds. */
 const CONNECTIONS = [100, 1000];
-const DURATION = 3000;
+const DURATION = 2000;
 const LINE = 'the quick brown fox jumps over the lazy dog\n';
 
 interface Result {
@@ -97,22 +97,20 @@ function resident({ pid }: ChildProcess): number {
 const architectures = findExamples()
   .map(({ name, directory }) => ({ name, directory, file: join(directory, 'line-server.ts') }))
   .filter(({ file }) => existsSync(file));
-const contenders = [
-  { name: 'node:net', file: join(import.meta.dirname, 'plain.ts') },
-  ...architectures,
-];
+const plain = join(import.meta.dirname, 'plain.ts');
 const rows: string[] = [];
-const plain = new Map<number, number>();
-for (const { name, file } of contenders) {
+// The first measurements are of the client: it is not yet compiled, and slower than ever after.
+for (const connections of [...CONNECTIONS, ...CONNECTIONS]) await measure(plain, connections);
+for (const { name, file } of [{ name: 'node:net', file: plain }, ...architectures]) {
   for (const connections of CONNECTIONS) {
+    // Anew for each: a machine is not equally fast all the time.
+    const baseline = await measure(plain, connections);
     const result = await measure(file, connections);
-    if (result !== undefined && name === 'node:net') plain.set(connections, result.rate);
-    const ratio = (result?.rate ?? Number.NaN) / (plain.get(connections) ?? Number.NaN);
     const cells = [
       name,
       connections.toLocaleString('en-US'),
-      result === undefined ? '—' : ratio.toFixed(2),
-      result === undefined ? '—' : size(result.memory),
+      result && baseline ? (result.rate / baseline.rate).toFixed(2) : '—',
+      result ? size(result.memory) : '—',
     ];
     console.log(cells.map((cell, at) => cell.padEnd([26, 8, 8, 0][at] as number)).join(''));
     rows.push(`| ${cells.join(' | ')} |`);
