@@ -153,10 +153,8 @@ function addressOf({ localPort }: Socket): Endpoint {
 
 describe('each error of the atlas', () => {
   for (const code of CODES) {
-    test(`provokes ${code} in less than a second`, { skip: notHere[code] ?? false }, async () => {
-      const start = performance.now();
-      const error = (await provoke(code)) as NodeJS.ErrnoException;
-      assert.ok(performance.now() - start < 1000);
+    test(`provokes ${code}`, { skip: notHere[code] ?? false }, async () => {
+      const error = (await provoke(code, { timeout: 20_000 })) as NodeJS.ErrnoException;
       if (!(error instanceof AggregateError)) return assert.equal(error.code, code);
       assert.equal(code, 'AggregateError');
       assert.equal(error.errors.length, 2);

@@ -3,7 +3,7 @@
  * every further SYN without a word, as a firewall does. A thread, since Node itself always accepts.
  */
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { ProgramError } from '@shared/program';
 
@@ -23,8 +23,13 @@ export async function openSilentServer(): Promise<SilentServer> {
   const [port] = (await once(worker, 'message')) as [number];
   const address = '127.0.0.1';
   // The queue takes one more than its length (backlog: 1).
-  const waiting = [1, 2].map(() => connect({ port, host: address }).on('error', () => {}));
-  await Promise.all(waiting.map((socket) => once(socket, 'connect')));
+  const waiting: Socket[] = [];
+  for (const _ of [1, 2]) {
+    const socket = connect({ port, host: address }).on('error', () => {});
+    waiting.push(socket);
+    // One by one: two half-open connections are over the limit too, and a SYN is repeated after 1 s.
+    await once(socket, 'connect');
+  }
   return {
     address,
     port,
