@@ -13,6 +13,8 @@ type SystemError = Error & {
   address?: string;
   hostname?: string;
   port?: number;
+  /** OpenSSL's own words; the message has its source files in it, and a line's end. */
+  reason?: string;
 };
 
 const LISTEN: Record<string, string> = {
@@ -44,6 +46,10 @@ const ESTABLISHED: Record<string, string> = {
   ETIMEDOUT: 'the peer stopped answering',
 };
 
+/** How undici, Node's HTTP parser and OpenSSL name a peer that keeps to no protocol, gives no answer or cannot be trusted. */
+const PEER =
+  /^(UND_ERR_(\w+_TIMEOUT|SOCKET|HEADERS_OVERFLOW|RES_\w+)|HPE_|ERR_SSL_|ERR_TLS_CERT_|(CERT|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO)_)/;
+
 /** The sentence for a network condition or a {@link ProgramError}; `undefined` for anything else, which is a bug and keeps its stack trace. */
 export function explain(error: unknown): string | undefined {
   if (error instanceof AggregateError && error.errors.length > 0) {
@@ -65,11 +71,13 @@ export function explain(error: unknown): string | undefined {
   }
   if (syscall === 'accept') return `cannot accept a connection: ${ACCEPT[code] ?? code}`;
   // An ECONNRESET of node:http and node:tls names no syscall: its text says more than ours.
-  return (syscall && ESTABLISHED[code]) ?? error.message;
+  return (syscall && ESTABLISHED[code]) ?? error.reason ?? error.message;
 }
 
 function isSystemError(error: Error): error is SystemError {
-  return 'code' in error && ('syscall' in error || String(error.code) in ESTABLISHED);
+  if (!('code' in error)) return false;
+  const code = String(error.code);
+  return 'syscall' in error || code in ESTABLISHED || PEER.test(code);
 }
 
 function endpoint({ address, hostname, port }: SystemError): string {

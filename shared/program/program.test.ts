@@ -197,6 +197,21 @@ group('explain()', () => {
     [{ code: 'ECONNRESET' }, 'what Node says'],
     [{ code: 'ENOENT', syscall: 'open' }, 'what Node says'],
     [{ name: 'FramingError', code: 'ERR_TOO_LONG' }, 'what Node says'],
+    ...[
+      'UND_ERR_CONNECT_TIMEOUT',
+      'UND_ERR_SOCKET',
+      'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+      'HPE_INVALID_HEADER_TOKEN',
+      'ERR_TLS_CERT_ALTNAME_INVALID',
+      'CERT_HAS_EXPIRED',
+      'SELF_SIGNED_CERT_IN_CHAIN',
+      'DEPTH_ZERO_SELF_SIGNED_CERT',
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+    ].map((code): [object, string] => [{ code }, 'what Node says']),
+    [
+      { code: 'ERR_SSL_WRONG_VERSION_NUMBER', reason: 'wrong version number' },
+      'wrong version number',
+    ],
   ];
   for (const [fields, sentence] of sentences) {
     test(`${JSON.stringify(fields)} is: ${sentence}`, () => {
@@ -208,6 +223,7 @@ group('explain()', () => {
     const bugs = [
       new TypeError('x is not a function'),
       Object.assign(new RangeError('bad'), { code: 'ERR_OUT_OF_RANGE' }),
+      Object.assign(new TypeError('bad'), { code: 'UND_ERR_INVALID_ARG' }),
       new AggregateError([system({ code: 'EPIPE', syscall: 'write' }), new TypeError('oops')]),
       new AggregateError([]),
       new TypeError('fetch failed', { cause: new TypeError('oops') }),
