@@ -49,7 +49,8 @@ export function createUdpServer(family: 'udp4' | 'udp6', options: DnsServerOptio
 /** Builds the TCP side; the caller lets it listen on the same port, and closes it. (RFC 7766) */
 export function createTcpServer(options: TcpOptions): Server {
   const { zone, idleTimeout = 10_000, maxConnections = 100, log = () => {} } = options;
-  const server = createServer((socket) => {
+  // allowHalfOpen: 'end' comes to a paused socket too, while questions still wait for their answers.
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
     const client = `tcp ${formatAddress(socket.remoteAddress ?? '?', socket.remotePort ?? 0)}`;
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     // Not socket.setTimeout(): a client that sends a byte now and then would stay for ever.
@@ -92,6 +93,7 @@ function answerAll(socket: Socket, reply: (query: Buffer) => Buffer | undefined)
       socket.write(Buffer.concat([prefix, packet]));
     }
     if (socket.writableNeedDrain) socket.pause();
+    else if (socket.readableEnded) socket.end();
     else socket.resume();
   };
   socket.on('data', (chunk) => {
@@ -99,6 +101,7 @@ function answerAll(socket: Socket, reply: (query: Buffer) => Buffer | undefined)
     work();
   });
   socket.on('drain', work);
+  socket.on('end', work);
 }
 
 /**

@@ -414,6 +414,16 @@ describe('over TCP', { concurrency: true, timeout: 20_000 }, () => {
     assert.equal((await readAll(client)).length, 8000 * 1570);
   });
 
+  test('a client that ends while answers wait gets them all', async (t) => {
+    const { open } = await startTcp(t);
+    const [client, receiver] = await open();
+    receiver.cork(); // as if the network took nothing
+    client.end(Buffer.concat(Array(20).fill(frame(query('big.example.test', 'TXT')))));
+    await once(receiver, 'end');
+    receiver.uncork();
+    assert.equal((await readAll(client)).length, 20 * 1570);
+  });
+
   const hostile: [string, Buffer][] = [
     ['garbage', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
     ['an answer', frame(patch(query('www.example.test'), 2, 0x8100))],
