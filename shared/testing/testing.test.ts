@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { noBrowser, openPage } from './browser.ts';
 import { fileOf } from './scripts.ts';
 import {
   bind,
@@ -329,4 +330,14 @@ test('of those that do not, each lie is told', { timeout: 60_000 }, async (t) =>
   ]) {
     assert.match(liar.stdout, told);
   }
+});
+
+test('opens a page in a real browser, and closes it', { skip: noBrowser }, async (t) => {
+  const page = await afterTest(t, async (t) => {
+    const page = await openPage(t);
+    await page.setContent('<p>Grüße, 网络!');
+    assert.equal(await page.textContent('p'), 'Grüße, 网络!');
+    return page;
+  });
+  assert.equal(page.context().browser()?.isConnected(), false);
 });

@@ -1,0 +1,16 @@
+/** How to close a connection on which the client is still sending. */
+import type { Socket } from 'node:net';
+
+/** How long a client may go on sending behind its last answer, in milliseconds. */
+const LINGER = 2000;
+
+/**
+ * Ends our half, and throws away what comes until the client ends its own. `socket.destroy()` with
+ * bytes unread is a reset: the client may lose the answer that says why it was refused.
+ */
+export function linger(socket: Socket): void {
+  socket.end();
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER);
+  socket.once('close', () => clearTimeout(timer));
+}

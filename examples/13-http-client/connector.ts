@@ -1,0 +1,71 @@
+/**
+ * One request on the wire, and its answer: over a connection that undici opens, keeps alive and
+ * shares, to the server or to a proxy, with the cookies for it. Part of session.ts: start there.
+ */
+import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
+import { Cookies } from './cookies.ts';
+import { InvalidURL } from './errors.ts';
+import type { SessionOptions } from './options.ts';
+import type { HttpRequest } from './request.ts';
+import type { Deadline } from './timeout.ts';
+
+export class Connector {
+  readonly cookies: Cookies;
+  readonly #dispatcher: Dispatcher;
+
+  constructor(options: SessionOptions, connectTimeout: number) {
+    this.cookies = new Cookies(options.cookieJar);
+    this.#dispatcher = options.connector ?? createDispatcher(options, connectTimeout);
+  }
+
+  /** Resolves when the headers are there. `readTimeout` is the longest silence, in milliseconds. */
+  async send(
+    request: HttpRequest,
+    deadline: Deadline,
+    readTimeout: number,
+  ): Promise<Dispatcher.ResponseData> {
+    const { method, url, headers, body } = request;
+    const silence = readTimeout === Infinity ? 0 : readTimeout;
+    const cookie = this.cookies.header(url, headers.cookie);
+    const answer = this.#dispatcher.request({
+      method,
+      origin: url.origin,
+      path: url.pathname + url.search,
+      headers: cookie === undefined ? headers : { ...headers, cookie },
+      body: body === undefined ? null : body.open(),
+      signal: deadline,
+      headersTimeout: silence,
+      bodyTimeout: silence,
+    });
+    // undici heeds its signal once there is a connection: a request that waits for one would wait on.
+    const data = await deadline.race(answer);
+    // Here, and not where the session returns the last answer: redirects set cookies too.
+    const setCookie = data.headers['set-cookie'];
+    if (setCookie !== undefined) this.cookies.store(url, setCookie);
+    return data;
+  }
+
+  /** Closes all connections, also those that are in use. */
+  close(): Promise<void> {
+    return this.#dispatcher.destroy();
+  }
+}
+
+function createDispatcher(options: SessionOptions, timeout: number): Dispatcher {
+  const { connections = 100, proxy } = options;
+  if (proxy === undefined) return new Agent({ connections, connect: { timeout } });
+  const uri = String(proxy);
+  if (!/^https?:\/\//.test(uri) || !URL.canParse(uri)) {
+    throw new InvalidURL(`cannot use proxy ${JSON.stringify(uri)}: want http://host:port`);
+  }
+  return new ProxyAgent({
+    uri,
+    connections,
+    // CONNECT for https: only, as requests and curl do: many proxies allow it to port 443 alone.
+    proxyTunnel: false,
+    // Where it does not tunnel, ProxyAgent forgets the limit and opens a connection per request.
+    factory: (origin, pool) => new Pool(origin, { ...pool, connections }),
+    proxyTls: { timeout },
+    requestTls: { timeout },
+  });
+}
