@@ -62,7 +62,8 @@ async function start(t: TestContext, options: Partial<TlsEchoServerOptions> = {}
 
 /** A client that is destroyed after the test, and whose errors are no crash. */
 async function secure(t: TestContext, port: number): Promise<TLSSocket> {
-  const socket = await connectTo({ host: '127.0.0.1', port, ca });
+  // Patient: all of these tests share a processor, and some cut a handshake into 200 pieces.
+  const socket = await connectTo({ host: '127.0.0.1', port, ca, timeout: 30_000 });
   t.after(() => socket.destroy());
   return socket.on('error', () => {});
 }
@@ -300,7 +301,7 @@ describe('the server', { concurrency: true, timeout: 60_000 }, () => {
   test('mutual: serves a client of its CA, by name', async (t) => {
     const { port, log } = await start(t, { clientCa: ca });
     const client = await authority.issue({ name: 'Ada', usage: 'client' });
-    const socket = await connectTo({ host: 'localhost', port, ca, ...client });
+    const socket = await connectTo({ host: 'localhost', port, ca, timeout: 30_000, ...client });
     const screen = new PassThrough();
     await converse(socket, ['hello'], screen);
     assert.equal(String(screen.read()), 'HELLO');

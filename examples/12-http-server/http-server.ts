@@ -129,9 +129,20 @@ export class HTTPServer extends Server {
   /** Answers what is no request in the same form, unless an answer has begun. */
   #refuse(socket: Socket, code: number, message: string): void {
     if (socket.destroyed || socket.writableEnded) return;
-    const [current] = this.#connections.get(socket) ?? [];
+    const [current, ...others] = this.#connections.get(socket) ?? [];
+    const last = others.at(-1) ?? current;
+    if (last?.[0].complete) {
+      // It came behind whole requests. Those are answered first.
+      last[1].once('close', () => setImmediate(() => this.#refuse(socket, code, message)));
+      return;
+    }
+    if (current?.[1].headersSent) {
+      // Its body is wrong, and the answer may not have asked for that. But half of one is no answer.
+      setImmediate(() => current[1].writableEnded || socket.destroy());
+      return;
+    }
     // Browsers connect in advance: they would take a 408 for the answer to what they ask next.
-    if (current?.[1].headersSent || socket.bytesRead === 0) return void socket.destroy();
+    if (socket.bytesRead === 0) return void socket.destroy();
     const request = current?.[0] ?? new IncomingMessage(socket);
     const response = current?.[1] ?? new ServerResponse(request);
     if (current === undefined) response.assignSocket(socket);
