@@ -5,16 +5,17 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, type TestContext, test } from 'node:test';
-import { Worker } from 'node:worker_threads';
 import {
   cuts,
   dial,
   listen,
+  noSilence,
   readAll,
   readBytes,
   reset,
   run,
   sendPieces,
+  silentPort,
   testProgram,
   testReadme,
 } from '@shared/testing';
@@ -24,8 +25,6 @@ import { createEchoServer, type EchoServerOptions } from './server.ts';
 const SERVER = join(import.meta.dirname, 'server.ts');
 const CLIENT = join(import.meta.dirname, 'client.ts');
 const MiB = 1024 * 1024;
-const noSilence =
-  process.platform === 'linux' ? false : 'only Linux drops the SYN when the queue is full';
 
 /** A server that listens, its log, and the server's side of each connection. */
 async function start(t: TestContext, options: EchoServerOptions = {}) {
@@ -202,22 +201,6 @@ describe('the client', { concurrency: true }, () => {
     await assert.rejects(conversation, { name: 'AbortError' });
   });
 });
-
-/** A port whose queue of waiting connections is full, so that the kernel drops every further SYN. */
-async function silentPort(t: TestContext): Promise<number> {
-  const worker = new Worker(
-    `const { workerData, parentPort } = require('node:worker_threads');
-     const server = require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
-       parentPort.postMessage(server.address().port);
-       Atomics.wait(new Int32Array(workerData), 0, 0); // never accepts
-     });`,
-    { eval: true, workerData: new SharedArrayBuffer(4) },
-  );
-  t.after(() => worker.terminate());
-  const [port] = (await once(worker, 'message')) as [number];
-  await Promise.all([dial(t, port), dial(t, port)]);
-  return port;
-}
 
 describe('the programs', { concurrency: true }, () => {
   testProgram(SERVER, async (t, port) => {

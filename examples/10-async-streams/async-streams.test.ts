@@ -9,16 +9,17 @@ import { describe, type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Worker } from 'node:worker_threads';
 import {
   cuts,
   dial,
   listen,
+  noSilence,
   readAll,
   readBytes,
   reset,
   run,
   sendPieces,
+  silentPort,
   testProgram,
   testReadme,
 } from '@shared/testing';
@@ -43,7 +44,6 @@ const MiB = 1024 * 1024;
 /** What waits for ever here has failed. */
 const together = { concurrency: true, timeout: 60_000 };
 const notLinux = process.platform === 'linux' ? false : 'only Linux lists its sockets in /proc';
-const noSilence = process.platform === 'linux' ? false : 'other kernels refuse when it is full';
 const noSignals = process.platform === 'win32' ? 'Windows cannot send SIGTERM' : false;
 
 /** The limits in time that a test is not about: a machine that is busy must not run into them. */
@@ -903,21 +903,6 @@ describe('the client', together, () => {
     });
   });
 });
-/** A port whose queue of waiting connections is full, so that the kernel drops every further SYN. */
-async function silentPort(t: TestContext): Promise<number> {
-  const worker = new Worker(
-    `const { workerData, parentPort } = require('node:worker_threads');
-     const server = require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
-       parentPort.postMessage(server.address().port);
-       Atomics.wait(new Int32Array(workerData), 0, 0); // never accepts
-     });`,
-    { eval: true, workerData: new SharedArrayBuffer(4) },
-  );
-  t.after(() => worker.terminate());
-  const [port] = (await once(worker, 'message')) as [number];
-  await Promise.all([dial(t, port), dial(t, port)]);
-  return port;
-}
 
 describe('the programs', together, () => {
   testProgram(join(import.meta.dirname, 'server.ts'), async (t, port) => {

@@ -6,9 +6,8 @@ import * as net from 'node:net';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, type TestContext, test } from 'node:test';
-import { Worker } from 'node:worker_threads';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import { dial, listen } from '@shared/testing';
+import { listen, noSilence, silentPort } from '@shared/testing';
 import { createProxy } from 'proxy';
 import { MockAgent } from 'undici';
 import { clientError } from './errors.ts';
@@ -22,8 +21,6 @@ import { Deadline } from './timeout.ts';
 
 const MiB = 1024 * 1024;
 const SOON = { retry: { backoff: 1 } };
-const noSilence =
-  process.platform === 'linux' ? false : 'only Linux drops the SYN when the queue is full';
 
 // biome-ignore lint/suspicious/noExplicitAny: it is what the test says that it is
 type Any = any;
@@ -598,22 +595,6 @@ describe('the timeouts', { concurrency: true }, () => {
     await assert.rejects(session.get('/get', { signal }), { name: 'AbortError' });
   });
 });
-
-/** A port whose queue of waiting connections is full, so that the kernel drops every further SYN. */
-async function silentPort(t: TestContext): Promise<number> {
-  const worker = new Worker(
-    `const { workerData, parentPort } = require('node:worker_threads');
-     const server = require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
-       parentPort.postMessage(server.address().port);
-       Atomics.wait(new Int32Array(workerData), 0, 0); // never accepts
-     });`,
-    { eval: true, workerData: new SharedArrayBuffer(4) },
-  );
-  t.after(() => worker.terminate());
-  const [port] = (await once(worker, 'message')) as [number];
-  await Promise.all([dial(t, port), dial(t, port)]);
-  return port;
-}
 
 describe('a body', { concurrency: true }, () => {
   test('is decoded from gzip, deflate and brotli', async (t) => {

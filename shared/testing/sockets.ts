@@ -3,6 +3,7 @@ import type { Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { Worker } from 'node:worker_threads';
 
 /** Lets a server listen on a free port of 127.0.0.1 and returns the port. It and its connections are closed after the test. */
 export async function listen(t: TestContext, server: Server): Promise<number> {
@@ -51,6 +52,27 @@ export async function dial(t: TestContext, port: number): Promise<Socket> {
   socket.on('error', () => {});
   await once(socket, 'connect');
   return socket;
+}
+
+/** For a test's `skip`: why there can be no {@link silentPort}, or `false` if there can. */
+export const noSilence =
+  process.platform === 'linux' ? false : 'only Linux drops the SYN when the queue is full';
+
+/** A port whose queue of waiting connections is full, so that the kernel drops every further SYN, as a firewall does. */
+export async function silentPort(t: TestContext): Promise<number> {
+  const worker = new Worker(
+    `const { workerData, parentPort } = require('node:worker_threads');
+     const server = require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+       parentPort.postMessage(server.address().port);
+       Atomics.wait(new Int32Array(workerData), 0, 0); // never accepts
+     });`,
+    { eval: true, workerData: new SharedArrayBuffer(4) },
+  );
+  t.after(() => worker.terminate());
+  const [port] = (await once(worker, 'message')) as [number];
+  // The queue takes one more than its length; two half-open connections at a time it does not take.
+  for (const _ of [1, 2]) await dial(t, port);
+  return port;
 }
 
 /** Reads exactly `length` bytes and leaves the rest. Rejects if the peer ends or resets before. */

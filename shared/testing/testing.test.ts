@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { noBrowser, openPage } from './browser.ts';
@@ -11,11 +11,13 @@ import {
   cuts,
   dial,
   listen,
+  noSilence,
   readAll,
   readBytes,
   reset,
   run,
   sendPieces,
+  silentPort,
   testProgram,
   testReadme,
 } from './testing.ts';
@@ -340,4 +342,12 @@ test('opens a page in a real browser, and closes it', { skip: noBrowser }, async
     return page;
   });
   assert.equal(page.context().browser()?.isConnected(), false);
+});
+
+test('a silent port lets nobody in', { skip: noSilence }, async (t) => {
+  const port = await silentPort(t);
+  const client = connect({ port, host: '127.0.0.1', timeout: 50 });
+  t.after(() => client.destroy());
+  const events = ['connect', 'error', 'timeout'].map((name) => once(client, name).then(() => name));
+  assert.equal(await Promise.race(events), 'timeout');
 });

@@ -2,4 +2,4 @@
 export { cuts, type NamedCut, sendPieces } from './cuts.ts';
 export { type Running, run, testProgram } from './programs.ts';
 export { testReadme } from './readme.ts';
-export { bind, dial, listen, readAll, readBytes, reset } from './sockets.ts';
+export { bind, dial, listen, noSilence, readAll, readBytes, reset, silentPort } from './sockets.ts';
