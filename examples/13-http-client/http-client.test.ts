@@ -189,9 +189,10 @@ describe('httpbin', { concurrency: true }, () => {
   });
 
   test('ends at once with idle clients, and lets the others finish', {
-    timeout: 4000,
+    timeout: 30_000,
   }, async (t) => {
-    const { server, port } = await start(t);
+    const { server, port } = await start(t, { idleTimeout: 120_000 });
+    server.keepAliveTimeout = 120_000;
     const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
     const idle = await dial(t, port);
     idle.write(request('/status/200'));

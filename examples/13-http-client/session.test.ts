@@ -511,14 +511,14 @@ describe('the timeouts', { concurrency: true }, () => {
   test('total covers a body that drips, however lively it is', async (t) => {
     const { baseUrl, session } = await start(t);
     const path = '/drip?numbytes=1000&duration=10';
-    const timeout = { total: 1500, read: 1400 };
+    const timeout = { total: 2500, read: 2400 };
     const [response, late] = await Promise.all([
       session.get(path, { timeout }),
       session.get(path, { timeout }),
     ]);
     await assert.rejects(response.read(), {
       name: 'ServerTimeoutError',
-      message: `cannot get all of ${baseUrl}${path} within 1.5 s (timeout.total)`,
+      message: `cannot get all of ${baseUrl}${path} within 2.5 s (timeout.total)`,
     });
     // Also when it was over before anybody wanted the body.
     await new Promise<void>((resolve) => late.onClose(resolve));
