@@ -86,6 +86,14 @@ const refusals: [string, (repository: Repository) => void][] = [
     ({ edit }) => edit(`${lesson}/package.json`, 'tsx demo.ts', 'tsx server.ts'),
   ],
   [
+    `${lesson}/package.json: the script server must be "node --import tsx server.ts"`,
+    ({ edit }) => edit(`${lesson}/package.json`, 'tsx server.ts', 'tsx demo.ts'),
+  ],
+  [
+    `${lesson}/server.ts: is run, and does not call program(import.meta, {`,
+    ({ edit }) => edit(`${lesson}/server.ts`, 'program(import.meta, {', 'void ({'),
+  ],
+  [
     `${lesson}/package.json: the name must be 03-lesson`,
     ({ edit }) => edit(`${lesson}/package.json`, '"03-lesson"', '"03-listen"'),
   ],

@@ -160,8 +160,14 @@ function checkExample({ name, number, directory: path }: Example): string[] {
   if (!/^[^\n]{10,100}\.$/.test(description) || description.includes('TODO')) {
     refuse('package.json: the description must be one written line of up to 100 characters');
   }
-  if (scripts.start !== 'node --import tsx demo.ts') {
-    refuse('package.json: the script start must be "node --import tsx demo.ts"');
+  for (const [script, command] of Object.entries({ start: '', ...scripts })) {
+    if (script === 'test' || script === 'bench') continue;
+    const file = script === 'start' ? 'demo.ts' : `${script}.ts`;
+    if (command !== `node --import tsx ${file}`) {
+      refuse(`package.json: the script ${script} must be "node --import tsx ${file}"`);
+    } else if (files.includes(file) && !/^program\(import\.meta, \{$/m.test(read(path, file))) {
+      refuse(`${file}: is run, and does not call program(import.meta, {`);
+    }
   }
   const texts = files.filter((file) => /\.(ts|mjs|html|json)$/.test(file));
   for (const file of texts.filter((text) => /(?<!\.test)\.(ts|mjs|html)$/.test(text))) {

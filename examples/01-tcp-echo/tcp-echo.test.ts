@@ -16,8 +16,9 @@ import {
   run,
   sendPieces,
   silentPort,
-  testProgram,
   testReadme,
+  testServer,
+  testUsage,
 } from '@shared/testing';
 import { connectTo, converse } from './client.ts';
 import { createEchoServer, type EchoServerOptions } from './server.ts';
@@ -203,12 +204,12 @@ describe('the client', { concurrency: true }, () => {
 });
 
 describe('the programs', { concurrency: true }, () => {
-  testProgram(SERVER, async (t, port) => {
+  testUsage(SERVER);
+  testServer(SERVER, async (t, port) => {
     const client = await dial(t, port);
     client.end('hello');
     assert.equal((await readAll(client)).toString(), 'HELLO');
   });
-  testProgram(CLIENT);
 
   test('client.ts sends its arguments', async (t) => {
     const { port } = await start(t);

@@ -3,7 +3,7 @@ import { createSocket, type RemoteInfo, Socket } from 'node:dgram';
 import { getEventListeners, once } from 'node:events';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { bind, run, testProgram, testReadme } from '@shared/testing';
+import { bind, run, testReadme, testServer, testUsage } from '@shared/testing';
 import { tapUdp } from '@shared/wiretap';
 import { type RequestOptions, request } from './client.ts';
 import { bindTo, group, MAX_LENGTH, multicastInterface, sendDatagram } from './datagram.ts';
@@ -586,11 +586,11 @@ describe('the subscriber', { concurrency: true }, () => {
 });
 
 describe('the programs', { concurrency: true }, () => {
-  testProgram(SERVER, async (_, port) => {
+  testUsage(SERVER);
+  testServer(SERVER, async (_, port) => {
     const answer = await request('ping', { host: '127.0.0.1', port });
     assert.match(answer, /^PONG \(\d\d:\d\d:\d\d\)$/);
   });
-  for (const file of [SENDER, RECEIVER, CLIENT, SUBSCRIBER]) testProgram(file);
 
   test('sender.ts says hello to receiver.ts, and SIGTERM ends it', BROADCAST, async (t) => {
     const receiver = run(t, RECEIVER, ['--port', '0']);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { dial, listen, readAll, testProgram, testReadme } from '@shared/testing';
+import { dial, listen, readAll, testReadme, testServer, testUsage } from '@shared/testing';
 import { createTemplateServer } from './server.ts';
 
 const SERVER = join(import.meta.dirname, 'server.ts');
@@ -14,7 +14,8 @@ test('answers what it is sent', async (t) => {
 });
 
 describe('the programs', { concurrency: true }, () => {
-  testProgram(SERVER, async (t, port) => {
+  testUsage(SERVER);
+  testServer(SERVER, async (t, port) => {
     const client = await dial(t, port);
     client.end('hello');
     assert.equal((await readAll(client)).toString(), 'hello');

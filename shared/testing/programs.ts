@@ -98,18 +98,11 @@ function withoutColor(): NodeJS.ProcessEnv {
 }
 
 /**
- * What every program has promised, as tests: an unknown option and, for a server, the ready line,
- * a port that is in use, and SIGTERM. `talk` has the conversation that a server must be able to
- * hold, over a plain socket to its port. Each process costs a sixth of a second: shared/program
- * tests the rest once for all of them.
+ * An unknown option is an error, the usage, and exit 2. Once in each example is enough: `npm run
+ * check` holds all of its programs to program(), and a process costs up to half a second.
  */
-export function testProgram(
-  file: string,
-  talk?: (t: TestContext, port: number) => Promise<void>,
-): void {
-  const name = basename(file);
-
-  test(`${name}: an unknown option shows the usage and exits with 2`, async (t) => {
+export function testUsage(file: string): void {
+  test(`${basename(file)}: an unknown option shows the usage and exits with 2`, async (t) => {
     const program = run(t, file, ['--no-such-option']);
     assert.equal(await program.exit(), 2, program.stderr);
     assert.equal(program.stdout, '');
@@ -118,10 +111,17 @@ export function testProgram(
       assert.fail(`not the error and the usage:\n${program.stderr}`);
     assert.equal(fileOf(command, dirname(file)).file, resolve(file), `\`${command}\` runs it`);
   });
+}
 
-  if (talk === undefined) return;
-
-  test(`${name}: is a good server`, async (t) => {
+/**
+ * What every server has promised: the ready line, a port that is in use, SIGTERM. `talk` has the
+ * conversation that it must be able to hold, over a plain socket to its port.
+ */
+export function testServer(
+  file: string,
+  talk: (t: TestContext, port: number) => Promise<void>,
+): void {
+  test(`${basename(file)}: is a good server`, async (t) => {
     // Said out loud, since some default to localhost or to all addresses.
     const args = ['--host', '127.0.0.1', '--port'];
     const program = run(t, file, [...args, '0']);
@@ -147,3 +147,12 @@ export function testProgram(
 
 /** Windows has no signals: a kill there is always a hard one. */
 const noSignals = process.platform === 'win32' ? 'Windows cannot send SIGTERM' : false;
+
+/** For those that still have it. */
+export function testProgram(
+  file: string,
+  talk?: (t: TestContext, port: number) => Promise<void>,
+): void {
+  testUsage(file);
+  if (talk !== undefined) testServer(file, talk);
+}

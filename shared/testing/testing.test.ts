@@ -18,8 +18,9 @@ import {
   run,
   sendPieces,
   silentPort,
-  testProgram,
   testReadme,
+  testServer,
+  testUsage,
 } from './testing.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
@@ -312,7 +313,8 @@ describe('fileOf()', () => {
 });
 
 describe('of a program and a README that keep their word', { timeout: 60_000 }, () => {
-  testProgram(join(ECHO, 'server.ts'), async (t, port) => {
+  testUsage(join(ECHO, 'server.ts'));
+  testServer(join(ECHO, 'server.ts'), async (t, port) => {
     const client = await dial(t, port);
     client.end('hello');
     assert.equal((await readAll(client)).toString(), 'hello');
