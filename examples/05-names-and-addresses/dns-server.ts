@@ -50,7 +50,7 @@ export function createUdpServer(family: 'udp4' | 'udp6', options: DnsServerOptio
 export function createTcpServer(options: TcpOptions): Server {
   const { zone, idleTimeout = 10_000, maxConnections = 100, log = () => {} } = options;
   // allowHalfOpen: 'end' comes to a paused socket too, while questions still wait for their answers.
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const client = `tcp ${formatAddress(socket.remoteAddress ?? '?', socket.remotePort ?? 0)}`;
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     // Not socket.setTimeout(): a client that sends a byte now and then would stay for ever.

@@ -46,13 +46,18 @@ export async function inTime<T>(
   return await Promise.race([work, late]);
 }
 
+/** The argument of a program that wants one name, and nothing else. */
+export function oneName([name = '', ...more]: string[]): string {
+  if (name === '' || more.length > 0) throw new UsageError('one name is needed');
+  return name;
+}
+
 program(import.meta, {
   about: 'Asks the system for the addresses of a name.',
   options: { timeout: integer(5000, { min: 1, max: 60_000 }, 'how long, in milliseconds') },
   args: 'NAME',
   async run({ timeout }, { args, signal }) {
-    const [name = ''] = args;
-    if (name === '' || args.length > 1) throw new UsageError('one name is needed');
-    for (const address of await lookup(name, { timeout, signal })) console.log(address);
+    const addresses = await lookup(oneName(args), { timeout, signal });
+    for (const address of addresses) console.log(address);
   },
 });

@@ -16,15 +16,16 @@ import {
   reset,
   run,
   sendPieces,
-  testProgram,
   testReadme,
+  testServer,
+  testUsage,
 } from '@shared/testing';
 import { decode, encode } from 'dns-packet';
 import { createUdpServer, serveDns } from './dns-server.ts';
 import { createDualStackServer, listenAddresses, plainAddress } from './dual-stack-server.ts';
 import { EXAMPLE_ZONE as zone } from './example-zone.ts';
 import { explainFrame, FRAME } from './layers.ts';
-import { lookup } from './lookup.ts';
+import { lookup, oneName } from './lookup.ts';
 import { kernelLimits, rangeOf, state } from './ports.ts';
 import { resolve, reverseName, server as serverOption, type Type, type } from './resolve.ts';
 import { answerFor, interfaceLines, scope, sourceAddress } from './whoami.ts';
@@ -295,6 +296,13 @@ describe('lookup()', { timeout: 20_000 }, () => {
   });
 });
 
+test('lookup.ts and resolve.ts want one name', () => {
+  assert.equal(oneName(['x.test']), 'x.test');
+  for (const args of [[], [''], ['x.test', 'y.test']]) {
+    assert.throws(() => oneName(args), { name: 'UsageError', message: 'one name is needed' });
+  }
+});
+
 describe('whoami', { concurrency: true }, () => {
   test('has a line for each address of each interface, and how far it reaches', () => {
     const lines = interfaceLines();
@@ -556,18 +564,16 @@ async function greeting(t: TestContext, host: string, port: number): Promise<str
 }
 
 describe('the programs', { concurrency: true, timeout: 60_000 }, () => {
-  testProgram(file('dns-server.ts'), async (_t, port) => {
+  testUsage(file('whoami.ts'));
+  testServer(file('dns-server.ts'), async (_t, port) => {
     const server = `127.0.0.1:${port}`;
     assert.deepEqual(await resolve('www.example.test', 'A', { server }), ['192.0.2.80']);
     const [big = ''] = await resolve('big.example.test', 'TXT', { server });
     assert.equal(big.length, 1502);
   });
-  testProgram(file('dual-stack-server.ts'), async (t, port) => {
+  testServer(file('dual-stack-server.ts'), async (t, port) => {
     assert.equal(await greeting(t, '127.0.0.1', port), 'hello 127.0.0.1, you came over IPv4\n');
   });
-  for (const name of ['whoami', 'lookup', 'resolve', 'ports', 'layers']) {
-    testProgram(file(`${name}.ts`));
-  }
 
   test('dual-stack-server.ts listens on one port of both loopback addresses', {
     skip: noIPv6,
@@ -601,12 +607,6 @@ describe('the programs', { concurrency: true, timeout: 60_000 }, () => {
       program.stderr,
       `error: cannot resolve PTR 192.0.2.1 at ${server}: there is no such name (NXDOMAIN)\n`,
     );
-  });
-
-  test('resolve.ts wants one name', async (t) => {
-    const program = run(t, file('resolve.ts'), []);
-    assert.equal(await program.exit(), 2);
-    assert.match(program.stderr, /^error: one name is needed\n/);
   });
 
   test('lookup.ts prints the addresses, and does not stay for its timeout', async (t) => {

@@ -13,7 +13,7 @@ import {
   UsageError,
 } from '@shared/program';
 import { encode } from 'dns-packet';
-import { inTime, type LookupOptions } from './lookup.ts';
+import { inTime, type LookupOptions, oneName } from './lookup.ts';
 
 export interface ResolveOptions extends LookupOptions {
   /** The DNS server, `127.0.0.1:5300` or `[::1]:5300`. Default: those of the system. */
@@ -136,8 +136,7 @@ program(import.meta, {
   },
   args: 'NAME',
   async run({ type, server, ...limits }, { args, signal }) {
-    const [name = ''] = args;
-    if (name === '' || args.length > 1) throw new UsageError('one name is needed');
+    const name = oneName(args);
     const options = { ...limits, signal, ...(server !== '' && { server }) };
     const asked = type !== '' ? type : isIP(name) ? 'PTR' : 'A';
     for (const line of await resolve(name, asked, options)) console.log(line);

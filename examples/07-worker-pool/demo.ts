@@ -21,7 +21,7 @@ program(import.meta, {
     const [ann, ben] = [await dial(tap.port), await dial(tap.port)];
     const left = Promise.all([once(ann.socket, 'close'), once(ben.socket, 'close')]);
     const found = once(ann.lines, 'line', { signal });
-    ann.socket.write('primes 5000000\n');
+    ann.socket.write('primes 2000000\n');
     for (const command of ['clients', 'echo still there?', 'primes 0']) {
       ben.socket.write(`${command}\n`);
       await once(ben.lines, 'line', { signal });

@@ -36,6 +36,8 @@ export function createPool(options: PoolOptions = {}): Pool {
     filename: new URL('tasks.mjs', import.meta.url).href,
     minThreads: 0,
     maxThreads: threads,
+    // Not ours: tasks.mjs registers tsx itself, and a thread that loads it twice starts late.
+    execArgv: [],
     // To start a thread takes longer than most tasks do.
     idleTimeout: 60_000,
   });

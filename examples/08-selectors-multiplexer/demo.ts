@@ -8,7 +8,7 @@ import { isWritable } from './nonblocking.ts';
 import { DefaultSelector, EVENT_READ, EVENT_WRITE } from './selectors.ts';
 import { type Client, createMultiplexer } from './server.ts';
 
-const SIZE = 32 * 1024 * 1024;
+const SIZE = 16 * 1024 * 1024;
 
 /** Notes in between the bytes what it says and is told. */
 class NotingSelector extends DefaultSelector<Client> {
@@ -66,9 +66,9 @@ async function countWakeUps(events: number): Promise<number> {
   const [conn] = (await once(server, 'connection')) as [Socket];
   using sel = new DefaultSelector();
   sel.register(conn, events);
-  const end = performance.now() + 200;
+  const end = performance.now() + 100;
   let wakeUps = 0;
-  for (let left = 200; left > 0; left = end - performance.now()) {
+  for (let left = 100; left > 0; left = end - performance.now()) {
     if ((await sel.select(left / 1000)).length > 0) wakeUps++;
   }
   socket.destroy();
@@ -111,13 +111,13 @@ program(import.meta, {
     console.log('One client: what select() returns, and what the server waits for next (modify)');
     await playConversation();
 
-    console.log('\nAn idle client for 0.2 s: how often does select() return?');
+    console.log('\nAn idle client for 0.1 s: how often does select() return?');
     const asNeeded = await countWakeUps(EVENT_READ);
     const always = await countWakeUps(EVENT_READ | EVENT_WRITE);
     console.log(`  READ          ${asNeeded} times`);
     console.log(`  READ | WRITE  ${always > 100 ? 'all the time' : `${always} times`}`);
 
-    console.log('\nA client that sends 32 MiB and reads nothing at first');
+    console.log('\nA client that sends 16 MiB and reads nothing at first');
     await playSlowReader();
   },
 });

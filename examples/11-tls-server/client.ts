@@ -110,7 +110,7 @@ function explained(error: unknown, what: string): unknown {
 }
 
 /** A file that the server has made, or a hint. */
-async function read(directory: string, file: string): Promise<string> {
+export async function readPem(directory: string, file: string): Promise<string> {
   const path = join(directory, file);
   return await readFile(path, 'utf8').catch((error) => {
     if (error.code !== 'ENOENT') throw error;
@@ -132,10 +132,10 @@ program(import.meta, {
     const socket = await connectTo({
       host,
       port,
-      ca: await read(certs, 'ca.crt'),
+      ca: await readPem(certs, 'ca.crt'),
       ...(mutual && {
-        cert: await read(certs, 'client.crt'),
-        key: await read(certs, 'client.key'),
+        cert: await readPem(certs, 'client.crt'),
+        key: await readPem(certs, 'client.key'),
       }),
       timeout,
       signal,

@@ -65,11 +65,14 @@ const SETUPS: Record<string, (ours: Authority, theirs: Authority) => Promise<Set
 
 export const FAILURES = Object.keys(SETUPS);
 
+let authorities: Promise<[Authority, Authority]> | undefined;
+
 /** Brings one of {@link FAILURES} about. Rejects if nothing fails. */
 export async function provoke(name: string): Promise<Outcome> {
   const setup = FAILURES.includes(name) ? SETUPS[name] : undefined;
   if (setup === undefined) throw new UsageError(`want ${FAILURES.join(', ')}`);
-  const [ours, theirs] = [await createAuthority('our CA'), await createAuthority('their CA')];
+  authorities ??= Promise.all([createAuthority('our CA'), createAuthority('their CA')]);
+  const [ours, theirs] = await authorities;
   const { server: identity, client, mutual, old } = await setup(ours, theirs);
   const log: string[] = [];
   const server = old

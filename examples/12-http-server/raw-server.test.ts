@@ -14,9 +14,8 @@ import {
   readBytes,
   reset,
   sendPieces,
-  testProgram,
+  testServer,
 } from '@shared/testing';
-import { noBrowser, openPage } from '@shared/testing/browser';
 import { HttpError } from './raw-response.ts';
 import { createRawServer, type RawServerOptions } from './raw-server.ts';
 import type { Limits } from './request-body.ts';
@@ -201,26 +200,26 @@ const REFUSED: Record<number, string[]> = {
     `${CHUNKED}0\r\n\n`,
   ],
   405: ['PUT', 'PATCH', 'DELETE', 'TRACE', 'CONNECT'].map((method) => `${method} / HTTP/1.1\r\n`),
-  413: ['11', '9007199254740993', '9'.repeat(400)]
+  413: ['11', '9007199254740993', '9'.repeat(30)]
     .map((length) => `${POST}Expect: 100-continue\r\nContent-Length: ${length}\r\n\r\n`)
     .concat(`${CHUNKED}B\r\n`, `${CHUNKED}5\r\nhello\r\n6\r\n`, `${CHUNKED}${'f'.repeat(16)}\r\n`),
   414: [
-    `GET /${'x'.repeat(500)}`,
-    `GET /${'x'.repeat(500)}\0`,
-    `GET /${'x'.repeat(487)} HTTP/1.1\r\n`,
-    'x'.repeat(501),
+    `GET /${'x'.repeat(100)}`,
+    `GET /${'x'.repeat(100)}\0`,
+    `GET /${'x'.repeat(87)} HTTP/1.1\r\n`,
+    'x'.repeat(101),
   ],
   417: ['something', '100-continue, something', '100'].map(
     (one) => `${POST}Expect: ${one}\r\n\r\n`,
   ),
   431: [
-    `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(500)}`,
+    `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(100)}`,
     `GET / HTTP/1.1\r\nHost: a\r\n${'X: y\r\n'.repeat(10)}\r\n`,
-    `GET / HTTP/1.1\r\nHost: a\r\n${`X: ${'y'.repeat(100)}\r\n`.repeat(5)}\r\n`,
-    `${CHUNKED}1;${'x'.repeat(500)}\r\n`,
-    `${CHUNKED}1;${'x'.repeat(600)}`,
-    `${CHUNKED}${`1;${'x'.repeat(99)}\r\nx\r\n`.repeat(6)}`,
-    `${CHUNKED}0\r\n${`X: ${'y'.repeat(100)}\r\n`.repeat(5)}\r\n`,
+    `GET / HTTP/1.1\r\nHost: a\r\n${`X: ${'y'.repeat(20)}\r\n`.repeat(5)}\r\n`,
+    `${CHUNKED}1;${'x'.repeat(100)}\r\n`,
+    `${CHUNKED}1;${'x'.repeat(120)}`,
+    `${CHUNKED}${`1;${'x'.repeat(19)}\r\nx\r\n`.repeat(6)}`,
+    `${CHUNKED}0\r\n${`X: ${'y'.repeat(20)}\r\n`.repeat(5)}\r\n`,
   ],
   501: ['get', 'FOO', 'GETX', "!#$%&'*+-.^_`|~09"]
     .map((method) => `${method} / HTTP/1.1\r\n`)
@@ -230,7 +229,7 @@ const REFUSED: Record<number, string[]> = {
 };
 
 describe('refuses what can be understood in two ways, however the bytes are cut', together, () => {
-  const limits = { maxRequestLine: 500, maxHeaderBytes: 500, maxHeaders: 10, maxBody: 10 };
+  const limits = { maxRequestLine: 100, maxHeaderBytes: 100, maxHeaders: 10, maxBody: 10 };
   for (const [status, requests] of Object.entries(REFUSED)) {
     test(`with ${status}`, () => {
       // Without an end, which is a 400 by itself.
@@ -244,12 +243,12 @@ describe('refuses what can be understood in two ways, however the bytes are cut'
   });
 
   test('but not what fits exactly', () => {
-    const line = `GET /${'x'.repeat(484)} HTTP/1.1\r\n`;
-    const headers = `Host: a\r\n${'A: b\r\n'.repeat(8)}X: ${'x'.repeat(500 - 9 - 48 - 5)}\r\n`;
-    assert.equal(line.length, 500);
-    assert.equal(headers.length, 500);
+    const line = `GET /${'x'.repeat(84)} HTTP/1.1\r\n`;
+    const headers = `Host: a\r\n${'A: b\r\n'.repeat(8)}X: ${'x'.repeat(100 - 9 - 48 - 5)}\r\n`;
+    assert.equal(line.length, 100);
+    assert.equal(headers.length, 100);
     assert.match(String(parse([Buffer.from(`${line}${headers}\r\n`)], limits)), /^GET /);
-    const body = `5\r\nhello\r\n5;${'x'.repeat(499)}\r\nhello\r\n0\r\n${headers.slice(9)}\r\n`;
+    const body = `5\r\nhello\r\n5;${'x'.repeat(99)}\r\nhello\r\n0\r\n${headers.slice(9)}\r\n`;
     assert.match(String(parse([Buffer.from(CHUNKED + body)], limits)), /^POST \/ a hellohello A=b/);
   });
 
@@ -338,7 +337,7 @@ describe('time', { timeout: 30_000 }, () => {
   test('drops a client that does not read its answers', async (t) => {
     const { open } = await stopped(t);
     const [client, receiver] = await open();
-    client.write(LARGE.repeat(4000));
+    client.write(LARGE.repeat(2000));
     await once(receiver, 'pause');
     // A network that takes a little more of them gives it another minute.
     while (!receiver.closed) {
@@ -505,7 +504,7 @@ Content-Length: ${body.length}
     const { open } = await start(t);
     const [client, receiver] = await open();
     client.write(LAST);
-    client.write(Buffer.alloc(32 * MiB));
+    client.write(Buffer.alloc(20 * MiB));
     await once(receiver, 'close');
     assert.ok(receiver.bytesRead < 17 * MiB, `${receiver.bytesRead} bytes`);
   });
@@ -517,14 +516,14 @@ Content-Length: ${body.length}
     receiver.on('data', () => {
       waiting = Math.max(waiting, receiver.writableLength);
     });
-    client.end(LARGE.repeat(4000));
+    client.end(LARGE.repeat(2000));
     // Until the server holds the client back; a server that does not reads to the end.
     await Promise.race([once(receiver, 'pause'), once(receiver, 'end')]);
     let received = 0;
     for await (const chunk of client.iterator({ destroyOnReturn: false })) {
       received += chunk.length;
     }
-    assert.ok(received > 4000 * LARGE.length, `${received} bytes received`);
+    assert.ok(received > 2000 * LARGE.length, `${received} bytes received`);
     assert.ok(waiting < MiB, `${waiting} bytes waited in the server`);
   });
 
@@ -594,19 +593,10 @@ describe('real clients', together, () => {
     const response = await fetch(`http://127.0.0.1:${port}/`, init as RequestInit);
     assert.match(await response.text(), /^transfer-encoding: chunked$[\s\S]*^Hello, HTTP!$/m);
   });
-
-  test('a browser shows the page', { skip: noBrowser }, async (t) => {
-    const { port } = await start(t);
-    const page = await openPage(t);
-    await page.goto(`http://127.0.0.1:${port}/?<script>document.title='bad'</script>`);
-    assert.equal(await page.title(), 'HTTP by hand');
-    const shown = await page.locator('pre').textContent();
-    assert.match(shown ?? '', /^GET \/\?.*script.* HTTP\/1\.1\nHost: 127\.0\.0\.1:\d+\n/);
-  });
 });
 
 describe('the program', together, () => {
-  testProgram(SERVER, async (t, port) => {
+  testServer(SERVER, async (t, port) => {
     assert.deepEqual(statuses(await ask(t, port, LAST)), [200]);
   });
 });

@@ -510,7 +510,7 @@ describe('a retry', { concurrency: true }, () => {
 describe('the timeouts', { concurrency: true }, () => {
   test('total covers a body that drips, however lively it is', async (t) => {
     const { baseUrl, session } = await start(t);
-    const path = '/drip?numbytes=1000&duration=10';
+    const path = '/drip?numbytes=100&duration=10';
     const timeout = { total: 2500, read: 2400 };
     const [response, late] = await Promise.all([
       session.get(path, { timeout }),
@@ -725,7 +725,7 @@ describe('a body', { concurrency: true }, () => {
   ];
   for (const [name, make, coding] of bombs) {
     test(`that is small, and large when decoded (${name}), meets a limit`, async (t) => {
-      const bomb = make(4 * MiB);
+      const bomb = make(2 * MiB);
       assert.ok(bomb.length < 8192);
       const { url } = await serve(t, (_, response) => {
         response.setHeader('content-encoding', coding).end(bomb);

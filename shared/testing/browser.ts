@@ -1,7 +1,7 @@
 /** A real browser, where one is installed: Chromium or Chrome, without a window. */
 import { existsSync } from 'node:fs';
 import type { TestContext } from 'node:test';
-import { chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 
 const PLACES = [
   '/usr/bin/chromium',
@@ -20,6 +20,8 @@ export const noBrowser =
 /** An empty page in a browser of its own, which is closed after the test. */
 export async function openPage(t: TestContext): Promise<Page> {
   if (executablePath === undefined) throw new Error(String(noBrowser));
+  // Not at the top: it takes a second to load, also where there is no browser.
+  const { chromium } = await import('playwright-core');
   // Chromium refuses to run as root inside its sandbox, as it would in a container.
   const browser = await chromium.launch({
     executablePath,

@@ -98,8 +98,9 @@ function withoutColor(): NodeJS.ProcessEnv {
 }
 
 /**
- * An unknown option is an error, the usage, and exit 2. Once in each example is enough: `npm run
- * check` holds all of its programs to program(), and a process costs up to half a second.
+ * An unknown option is an error, the usage, and exit 2. For one program of each example, and for
+ * those that no other test starts: `npm run check` holds all of them to program(), and a process
+ * costs up to half a second.
  */
 export function testUsage(file: string): void {
   test(`${basename(file)}: an unknown option shows the usage and exits with 2`, async (t) => {
@@ -147,12 +148,3 @@ export function testServer(
 
 /** Windows has no signals: a kill there is always a hard one. */
 const noSignals = process.platform === 'win32' ? 'Windows cannot send SIGTERM' : false;
-
-/** For those that still have it. */
-export function testProgram(
-  file: string,
-  talk?: (t: TestContext, port: number) => Promise<void>,
-): void {
-  testUsage(file);
-  if (talk !== undefined) testServer(file, talk);
-}
