@@ -115,22 +115,25 @@ function isAddress(text: string): boolean {
   return /^wss?:$/.test(protocol) && hash === '';
 }
 
+/** The options of the program. */
+export const CLIENT_OPTIONS = {
+  host: host(),
+  port: port(8080),
+  url: {
+    ...text('', 'the whole address instead, such as wss://localhost:8443/ws'),
+    parse(value: string, name: string) {
+      if (isAddress(value)) return value;
+      throw new UsageError(`${name} must be like wss://localhost:8443/ws, not "${value}"`);
+    },
+  },
+  timeout: integer(3000, { min: 1 }, 'how long connecting may take, in milliseconds'),
+};
+
 program(import.meta, {
   about:
     'Sends its arguments, or each line of standard input if there are none, and prints the answers.',
   args: '[TEXT...]',
-  options: {
-    host: host(),
-    port: port(8080),
-    url: {
-      ...text('', 'the whole address instead, such as wss://localhost:8443/ws'),
-      parse(value: string, name: string) {
-        if (isAddress(value)) return value;
-        throw new UsageError(`${name} must be like wss://localhost:8443/ws, not "${value}"`);
-      },
-    },
-    timeout: integer(3000, { min: 1 }, 'how long connecting may take, in milliseconds'),
-  },
+  options: CLIENT_OPTIONS,
   async run({ host, port, url, timeout }, { args, signal }) {
     const address = url || `ws://${formatAddress(host, port)}/ws`;
     const ws = await connectTo(address, { timeout, signal });
