@@ -411,7 +411,7 @@ describe('the line server', { concurrency: true }, () => {
 
   test('costs little memory for a client that never reads, and loses nothing of it', async (t) => {
     const { port, client, receiver } = await open(t);
-    const total = 64 * MiB;
+    const total = 32 * MiB;
     client.end(Buffer.from(`${'x'.repeat(64 * KiB - 1)}\n`.repeat(total / 64 / KiB)));
     while (receiver.writableLength === 0) await nextTurn(); // until the kernel takes no more
     const other = await dial(t, port);
