@@ -1,6 +1,6 @@
 /**
  * The parts of the server from scratch, without a network: every cut, every byte, every alignment. And
- * the cases of the Autobahn suite, 1 to 7, 9 and 10, and some more, on plain sockets, at both servers.
+ * cases after the Autobahn suite's, 1 to 7, 9 and 10, and some more, on plain sockets, at both servers.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
