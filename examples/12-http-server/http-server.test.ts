@@ -1223,6 +1223,7 @@ test('clients read why they are refused, although they are still sending', async
       '413 Payload Too Large',
     ],
     ['nonsense\r\n\r\n', '400 Bad request syntax'],
+    ['CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n', "501 Unsupported method ('CONNECT')"],
   ] as const) {
     const [client] = await open();
     client.write(head);
