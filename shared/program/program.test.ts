@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { openSync, symlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { createServer as createHttpServer } from 'node:http';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe as group, type TestContext, test } from 'node:test';
@@ -18,6 +20,8 @@ import {
   integer,
   ProgramError,
   port,
+  type ServeOptions,
+  serve,
   text,
 } from './program.ts';
 
@@ -436,7 +440,7 @@ async function temporary(t: TestContext): Promise<string> {
   return folder;
 }
 
-group('serve()', { concurrency: 2, timeout: 60_000 }, () => {
+group('serve()', { timeout: 60_000 }, () => {
   testServer(SERVER, async (t, port) => {
     const client = await dial(t, port);
     client.end('hello');
@@ -446,67 +450,88 @@ group('serve()', { concurrency: 2, timeout: 60_000 }, () => {
   test('prints the address that it got, IPv6 in brackets, with the scheme', {
     skip: noIPv6,
   }, async (t) => {
-    const server = run(t, SERVER, ['--host', '::1', '--port', '0']);
-    const port = await server.ready();
-    assert.equal(server.stdout, `listening on echo://[::1]:${port}\n`);
+    const { port, printed } = await serving(t, echo(), { host: '::1', scheme: 'echo://' });
+    assert.deepEqual(printed, [`listening on echo://[::1]:${port}`]);
   });
 
-  test('a host that does not exist is one line and exit 1', async (t) => {
-    const server = run(t, SERVER, ['--host', 'no-such-host.invalid']);
-    assert.equal(await server.exit(), 1);
+  test('rejects for a host that does not exist, with a sentence that names the port', async () => {
+    const { signal } = new AbortController();
+    const error = await serve(echo(), { host: 'no-such-host.invalid', port: 9000, signal }).catch(
+      (error) => error,
+    );
     assert.match(
-      server.stderr,
+      explain(error) ?? '',
       // The second where there is no network to ask.
-      /^error: cannot listen on no-such-host\.invalid:9000: (unknown host|the name cannot be looked up now); check the name given with --host\n$/,
+      /^cannot listen on no-such-host\.invalid:9000: (unknown host|the name cannot be looked up now); check the name given with --host$/,
     );
   });
 
-  test('Ctrl+C lets a conversation finish, and nobody else in', { skip: noSignals }, async (t) => {
-    const server = run(t, SERVER, ['--port', '0', '--grace', '600000']);
-    const port = await server.ready();
+  test('once stopped lets a conversation finish, and nobody else in', async (t) => {
+    const { port, stop, complained, done } = await serving(t, echo(), { grace: 600_000 });
     const client = await dial(t, port);
     await exchange(client, 'before');
-    server.child.kill('SIGINT');
-    await server.complained(
-      /^stopping: waiting up to 600 s for 1 open connection, Ctrl\+C to stop now\n$/,
-    );
+    stop();
     await assert.rejects(dial(t, port), { code: 'ECONNREFUSED' });
+    assert.deepEqual(complained, [
+      'stopping: waiting up to 600 s for 1 open connection, Ctrl+C to stop now',
+    ]);
     client.end('after');
     assert.equal((await readAll(client)).toString(), 'after');
-    assert.equal(await server.exit(), 0);
+    await done;
   });
 
-  test('Ctrl+C cuts off a conversation that goes on for too long', {
-    skip: noSignals,
-  }, async (t) => {
-    const server = run(t, SERVER, ['--port', '0', '--grace', '1']);
-    const client = await dial(t, await server.ready());
-    await exchange(client, 'hello');
-    server.child.kill('SIGINT');
-    assert.equal(await server.exit(), 0);
-    assert.match(server.stderr, /^stopping: waiting up to 0\.001 s for 1 open connection, /);
+  test('once stopped cuts off a conversation that goes on for too long', async (t) => {
+    const { port, stop, complained, done } = await serving(t, echo(), { grace: 1 });
+    const clients = [await dial(t, port), await dial(t, port)];
+    for (const client of clients) await exchange(client, 'hello');
+    stop();
+    await done;
+    assert.deepEqual(complained, [
+      'stopping: waiting up to 0.001 s for 2 open connections, Ctrl+C to stop now',
+    ]);
   });
 
-  test('does not wait for a client that is gone', { skip: noSignals }, async (t) => {
-    const server = run(t, SERVER, ['--port', '0', '--grace', '600000']);
-    const port = await server.ready();
-    const [gone, here] = [await dial(t, port), await dial(t, port)];
+  test('does not wait for a client that is gone', async (t) => {
+    const server = echo();
+    const { port, stop, complained, done } = await serving(t, server, { grace: 600_000 });
+    const accepted = once(server, 'connection');
+    const gone = await dial(t, port);
     await exchange(gone, 'hello');
-    await exchange(here, 'hello');
+    const [socket] = await accepted;
+    const closed = new Promise((resolve) => socket.once('close', resolve));
     reset(gone);
-    here.end();
-    assert.equal((await readAll(here)).length, 0);
-    assert.equal(await server.stop(), 0);
-    assert.equal(server.stderr, '');
+    await closed;
+    stop();
+    await done;
+    assert.deepEqual(complained, []);
   });
 
-  test('does not wait for an idle connection of node:http', { skip: noSignals }, async (t) => {
-    const server = run(t, CASES, ['http', '--port', '0']);
-    const response = await fetch(`http://127.0.0.1:${await server.ready()}`);
+  test('does not wait for an idle connection of node:http', async (t) => {
+    const server = createHttpServer((_request, response) => response.end('hello'));
+    const { port, stop, complained, done } = await serving(t, server, { grace: 600_000 });
+    const response = await fetch(`http://127.0.0.1:${port}`);
     assert.equal(response.headers.get('connection'), 'keep-alive');
     assert.equal(await response.text(), 'hello');
-    assert.equal(await server.stop(), 0);
-    assert.equal(server.stderr, '');
+    stop();
+    await done;
+    assert.deepEqual(complained, []);
+  });
+
+  test('outlives an error of the listening socket, and says so', async (t) => {
+    const server = echo();
+    const { port, complained } = await serving(t, server);
+    server.emit('error', Object.assign(new Error(), { code: 'EMFILE', syscall: 'accept' }));
+    assert.deepEqual(complained, [
+      'error: cannot accept a connection: this process may open no more files; raise the limit with ulimit -n',
+    ]);
+    await exchange(await dial(t, port), 'still there?');
+  });
+
+  test('returns when something else closes the server', async (t) => {
+    const server = echo();
+    const { done } = await serving(t, server);
+    server.close();
+    await done;
   });
 
   test('the second Ctrl+C ends it at once with 130', { skip: noSignals }, async (t) => {
@@ -533,28 +558,34 @@ group('serve()', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal((await readAll(client)).toString(), 'bye');
     assert.equal(await server.exit(), 0);
   });
-
-  test('outlives an error of the listening socket, and says so', async (t) => {
-    const server = run(t, SERVER, ['--port', '0']);
-    const port = await server.ready();
-    const client = await dial(t, port);
-    await exchange(client, 'EMFILE');
-    assert.equal(
-      (await server.complained(/.*\n/))[0],
-      'error: cannot accept a connection: this process may open no more files; raise the limit with ulimit -n\n',
-    );
-    await exchange(await dial(t, port), 'still there?');
-  });
-
-  test('returns when something else closes the server', async (t) => {
-    const program = run(t, CASES, ['close', '--port', '0']);
-    assert.equal(await program.exit(), 0, program.stderr);
-    assert.match(program.stdout, /^listening on 127\.0\.0\.1:\d+\nclosed\n$/);
-  });
 });
 
+/** Sends back what it receives. */
+function echo(): Server {
+  return createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {});
+    socket.pipe(socket);
+  });
+}
+
+/** Lets `serve()` run in this process: what it prints, the port, what stops it, and when it is done. */
+async function serving(t: TestContext, server: Server, options: Partial<ServeOptions> = {}) {
+  const printed: string[] = [];
+  const complained: string[] = [];
+  const ready = new Promise<void>((resolve) => {
+    t.mock.method(console, 'log', (line: string) => resolve(void printed.push(line)));
+  });
+  t.mock.method(console, 'error', (line: string) => complained.push(line));
+  const stop = new AbortController();
+  const done = serve(server, { host: '127.0.0.1', port: 0, signal: stop.signal, ...options });
+  t.after(() => stop.abort());
+  await ready;
+  const { port } = server.address() as AddressInfo;
+  return { port, printed, complained, done, stop: () => stop.abort() };
+}
+
 /** Sends some words and waits until they come back. */
-async function exchange(client: Awaited<ReturnType<typeof dial>>, words: string): Promise<void> {
+async function exchange(client: Socket, words: string): Promise<void> {
   client.write(words);
   assert.equal((await readBytes(client, words.length)).toString(), words);
 }
