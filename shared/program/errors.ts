@@ -48,7 +48,7 @@ const ESTABLISHED: Record<string, string> = {
 
 /** How undici, Node's HTTP parser and OpenSSL name a peer that keeps to no protocol, gives no answer or cannot be trusted. */
 const PEER =
-  /^(UND_ERR_(\w+_TIMEOUT|SOCKET|HEADERS_OVERFLOW|RES_\w+)|HPE_|ERR_SSL_|ERR_TLS_CERT_|(CERT|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO)_)/;
+  /^(UND_ERR_(\w+_TIMEOUT|SOCKET|HEADERS_OVERFLOW|RES_\w+)|HPE_|ERR_SSL_|ERR_TLS_CERT_|(CERT|CRL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ERROR_IN)_|(INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|UNSPECIFIED)$)/;
 
 /** The sentence for a network condition or a {@link ProgramError}; `undefined` for anything else, which is a bug and keeps its stack trace. */
 export function explain(error: unknown): string | undefined {

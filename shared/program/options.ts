@@ -65,6 +65,19 @@ export function integer(
   };
 }
 
+/** The longest time for which Node can set a timer, in milliseconds: 24.8 days. Of a longer one it makes 1 ms. */
+const LONGEST = 2 ** 31 - 1;
+
+/** How long something may take, in milliseconds, from `min` (default 1) to what a timer can take. */
+export function milliseconds(
+  defaultValue: number,
+  help: string,
+  { min = 1, max = LONGEST }: { min?: number; max?: number } = {},
+): Option<number> {
+  const option = integer(defaultValue, { min, max }, `${help}, in milliseconds`);
+  return { ...option, placeholder: 'MS' };
+}
+
 /** A switch: off unless it is given. */
 export function flag(help: string): Option<boolean> {
   return { help, default: false, parse: () => true };

@@ -18,6 +18,7 @@ import {
   formatAddress,
   host,
   integer,
+  milliseconds,
   ProgramError,
   port,
   type ServeOptions,
@@ -39,6 +40,7 @@ group('options', () => {
     host: host(),
     port: port(8888),
     idleTimeout: integer(300, { min: 10 }, 'how long, in seconds'),
+    wait: milliseconds(3000, 'how long'),
     offset: integer(0, { min: -5, max: 5 }, 'where'),
     userName: text('', 'a name'),
     dryRun: flag('do nothing'),
@@ -50,6 +52,7 @@ group('options', () => {
       host: '127.0.0.1',
       port: 8888,
       idleTimeout: 300,
+      wait: 3000,
       offset: 0,
       userName: '',
       dryRun: false,
@@ -64,6 +67,7 @@ group('options', () => {
     ['--port 65535', { port: 65_535 }],
     ['--idle-timeout 10', { idleTimeout: 10 }],
     ['--offset=-5', { offset: -5 }],
+    ['--wait 2147483647', { wait: 2_147_483_647 }],
     ['--user-name=--port', { userName: '--port' }],
     ['--user-name -', { userName: '-' }],
     ['--user-name=', { userName: '' }],
@@ -88,6 +92,11 @@ group('options', () => {
     ['--port=-1', '--port must be a whole number from 0 to 65,535, not "-1"'],
     ['--port=', '--port must be a whole number from 0 to 65,535, not ""'],
     ['--port 0x50', '--port must be a whole number from 0 to 65,535, not "0x50"'],
+    ['--wait 0', '--wait must be a whole number from 1 to 2,147,483,647, not "0"'],
+    [
+      '--wait 2147483648',
+      '--wait must be a whole number from 1 to 2,147,483,647, not "2147483648"',
+    ],
     ['--idle-timeout 9', '--idle-timeout must be a whole number from 10, not "9"'],
     [
       `--idle-timeout ${2 ** 53}`,
@@ -119,6 +128,7 @@ group('options', () => {
       `  --host HOST       the address (default 127.0.0.1)
   --port PORT       the port (default 8888)
   --idle-timeout N  how long, in seconds (default 300)
+  --wait MS         how long, in milliseconds (default 3000)
   --offset N        where (default 0)
   --user-name TEXT  a name
   --dry-run         do nothing
@@ -211,6 +221,10 @@ group('explain()', () => {
       'SELF_SIGNED_CERT_IN_CHAIN',
       'DEPTH_ZERO_SELF_SIGNED_CERT',
       'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+      'ERROR_IN_CERT_NOT_AFTER_FIELD',
+      'PATH_LENGTH_EXCEEDED',
+      'INVALID_PURPOSE',
+      'UNSPECIFIED',
     ].map((code): [object, string] => [{ code }, 'what Node says']),
     [
       { code: 'ERR_SSL_WRONG_VERSION_NUMBER', reason: 'wrong version number' },

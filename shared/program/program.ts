@@ -16,7 +16,16 @@ import { explain, formatAddress } from './errors.ts';
 import { describe, type Options, parse, UsageError, type Values } from './options.ts';
 
 export { explain, formatAddress, ProgramError } from './errors.ts';
-export { flag, host, integer, type Option, port, text, UsageError } from './options.ts';
+export {
+  flag,
+  host,
+  integer,
+  milliseconds,
+  type Option,
+  port,
+  text,
+  UsageError,
+} from './options.ts';
 
 /** What a program does when it is run. */
 export interface Program<O extends Options> {
