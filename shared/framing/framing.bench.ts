@@ -4,6 +4,8 @@
  */
 import { decode as frameStream } from 'frame-stream';
 import { decode as itLengthPrefixed } from 'it-length-prefixed';
+// @ts-expect-error It has no types.
+import PacketReader from 'packet-reader';
 import { Bench } from 'tinybench';
 import { encodeLengthPrefix, LengthPrefixDecoder } from './framing.ts';
 
@@ -30,6 +32,15 @@ const decoders: Record<string, Count> = {
         buffer = buffer.subarray(end);
         messages++;
       }
+    }
+    return messages;
+  },
+  'packet-reader': (chunks) => {
+    const reader = new PacketReader();
+    let messages = 0;
+    for (const chunk of chunks) {
+      reader.addChunk(chunk);
+      while (reader.read() !== false) messages++;
     }
     return messages;
   },
