@@ -2,7 +2,7 @@
  * TODO What this is, in two sentences. Which example to read before.
  */
 import { createServer, type Server } from 'node:net';
-import { host, port, program, serve } from '@shared/program';
+import { host, peerName, port, program, serve } from '@shared/program';
 
 export interface TemplateServerOptions {
   /** How long a client may neither send nor read before it is dropped, in milliseconds. Default 5 minutes. */
@@ -15,7 +15,7 @@ export interface TemplateServerOptions {
 export function createTemplateServer(options: TemplateServerOptions = {}): Server {
   const { idleTimeout = 5 * 60_000, log = () => {} } = options;
   return createServer({ allowHalfOpen: true }, (socket) => {
-    const client = `${socket.remoteAddress}:${socket.remotePort}`;
+    const client = peerName(socket);
     // Without a listener a single client that crashes (RST) would take the whole server with it.
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     socket.setTimeout(idleTimeout, () => socket.destroy());

@@ -1,5 +1,5 @@
 /** One sentence for a network condition: what could not be done, why, and what to do about it. */
-import { isIPv6 } from 'node:net';
+import { isIPv6, type Socket } from 'node:net';
 
 /** An error whose text is meant for the person at the terminal, who gets it without a stack trace. */
 export class ProgramError extends Error {
@@ -88,4 +88,9 @@ function endpoint({ address, hostname, port }: SystemError): string {
 /** `127.0.0.1:8888`, `[::1]:8888`: how a host and a port are written together. */
 export function formatAddress(host: string, port: number): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** The other end of a connection: `127.0.0.1:50412`, or `unknown` if it has reset before it was accepted. */
+export function peerName({ remoteAddress, remotePort = 0 }: Socket): string {
+  return remoteAddress === undefined ? 'unknown' : formatAddress(remoteAddress, remotePort);
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { openSync, symlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe as group, type TestContext, test } from 'node:test';
@@ -20,6 +20,7 @@ import {
   integer,
   milliseconds,
   ProgramError,
+  peerName,
   port,
   type ServeOptions,
   serve,
@@ -292,6 +293,12 @@ group('explain()', () => {
     assert.equal(formatAddress('127.0.0.1', 80), '127.0.0.1:80');
     assert.equal(formatAddress('localhost', 80), 'localhost:80');
     assert.equal(formatAddress('::1', 80), '[::1]:80');
+  });
+
+  test('peerName() is the other end, also of one that has reset before it was accepted', async (t) => {
+    const socket = await dial(t, await listen(t, echo()));
+    assert.equal(peerName(socket), `127.0.0.1:${socket.remotePort}`);
+    assert.equal(peerName(new Socket()), 'unknown');
   });
 });
 

@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { explain, formatAddress } from './errors.ts';
 import { describe, type Options, parse, UsageError, type Values } from './options.ts';
 
-export { explain, formatAddress, ProgramError } from './errors.ts';
+export { explain, formatAddress, ProgramError, peerName } from './errors.ts';
 export {
   flag,
   host,
