@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { formatAddress, host, integer, ProgramError, port, program } from '@shared/program';
+import { formatAddress, host, milliseconds, ProgramError, port, program } from '@shared/program';
 
 export interface ConnectOptions {
   host: string;
@@ -23,14 +23,15 @@ export async function connectTo(options: ConnectOptions): Promise<Socket> {
   // allowHalfOpen: the server may end its half first and must still hear all that we have to say.
   const socket = connect({ host, port, allowHalfOpen: true, ...(signal && { signal }) });
   // Without this a host that does not answer at all keeps us waiting for minutes.
-  socket.setTimeout(timeout, () => {
+  const giveUp = () => {
     const where = formatAddress(host, port);
     socket.destroy(
       new ProgramError(`cannot connect to ${where}: no answer within ${timeout / 1000} s`),
     );
-  });
+  };
+  socket.setTimeout(timeout, giveUp);
   await once(socket, 'connect');
-  socket.setTimeout(0);
+  socket.setTimeout(0, giveUp);
   return socket;
 }
 
@@ -43,13 +44,14 @@ export async function converse(
   input: AsyncIterable<string | Uint8Array> | Iterable<string>,
   output: Writable,
 ): Promise<void> {
-  const ended = new AbortController();
-  const received = pipeline(socket, output, { end: false }).then(() => ended.abort());
-  const sent = pipeline(input, socket, { signal: ended.signal }).catch((error) => {
-    if (!ended.signal.aborted) throw error;
-    throw new ProgramError('the server ended the conversation before the input did');
+  const sent = pipeline(input, socket);
+  const received = pipeline(socket, output, { end: false }).then(() => {
+    // Else somebody at a keyboard would type on, to a server that answers no more.
+    if (!socket.writableEnded) {
+      socket.destroy(new ProgramError('the server ended the conversation before the input did'));
+    }
   });
-  await Promise.all([received, sent]);
+  await Promise.all([sent, received]);
 }
 
 program(import.meta, {
@@ -58,7 +60,7 @@ program(import.meta, {
   options: {
     host: host(),
     port: port(8888),
-    timeout: integer(3000, { min: 1 }, 'how long connecting may take, in milliseconds'),
+    timeout: milliseconds(3000, 'how long connecting may take'),
   },
   async run({ host, port, timeout }, { args, signal }) {
     const socket = await connectTo({ host, port, timeout, signal });

@@ -3,7 +3,7 @@
  * The first example: start here, then read client.ts.
  */
 import { createServer, type Server } from 'node:net';
-import { host, port, program, serve } from '@shared/program';
+import { host, peerName, port, program, serve } from '@shared/program';
 
 export interface EchoServerOptions {
   /** How long a client may neither send nor read before it is dropped, in milliseconds. Default 5 minutes. */
@@ -18,10 +18,10 @@ export interface EchoServerOptions {
 export function createEchoServer(options: EchoServerOptions = {}): Server {
   const { idleTimeout = 5 * 60_000, maxConnections = 10_000, log = () => {} } = options;
 
-  // Without allowHalfOpen Node answers a client's FIN with its own at once, and the client loses
-  // every answer that is still to come.
+  // Without allowHalfOpen Node ends our half by itself once the client has ended its own. Here the
+  // answers are all written by then; any that took longer would be lost.
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    const client = `${socket.remoteAddress}:${socket.remotePort}`;
+    const client = peerName(socket);
     log(`${client} connected`);
 
     // Without a listener a single client that crashes (RST) would take the whole server with it.
