@@ -8,7 +8,16 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { DelimiterDecoder, encodeDelimited, MAX_LENGTH, readMessages } from '@shared/framing';
-import { host, integer, ProgramError, port, program, serve, UsageError } from '@shared/program';
+import {
+  host,
+  integer,
+  ProgramError,
+  peerName,
+  port,
+  program,
+  serve,
+  UsageError,
+} from '@shared/program';
 
 export interface MessageOptions {
   /** The longest message to accept, in bytes. Default 1 MiB. */
@@ -30,7 +39,7 @@ export function createMessageServer(options: MessageServerOptions = {}): Server 
 
   // Without noDelay the second of two answers waits for the client's ACK of the first (nagle.ts).
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const client = `${socket.remoteAddress}:${socket.remotePort}`;
+    const client = peerName(socket);
     log(`${client} connected`);
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     socket.on('close', () => log(`${client} closed`));
