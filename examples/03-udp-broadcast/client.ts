@@ -5,6 +5,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { addAbortListener } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { formatAddress, host, integer, ProgramError, program } from '@shared/program';
 import { remotePort, sendDatagram } from './datagram.ts';
 
@@ -40,7 +41,7 @@ export function request(message: string | Uint8Array, options: RequestOptions): 
   const answer = new Promise<string>((resolve, reject) => {
     const attempt = (n: number) => {
       if (n <= retries) {
-        sendDatagram(socket, message).catch(reject);
+        sendDatagram(socket, message).catch((error) => reject(sentence(error, where)));
         timer = setTimeout(attempt, timeout * 2 ** n, n + 1);
         return;
       }
@@ -88,6 +89,11 @@ function rest(socket: Socket): void {
   if (resting.length > MAX_RESTING) resting.shift()?.close();
 }
 
+/** What to ask: the arguments as one text, or else each line of the input. */
+export function texts(args: string[], input: Readable, signal?: AbortSignal) {
+  return args.length > 0 ? [args.join(' ')] : createInterface({ input, ...(signal && { signal }) });
+}
+
 program(import.meta, {
   about: 'Sends its arguments, or each line of standard input, and prints the answers.',
   args: '[TEXT...]',
@@ -98,8 +104,8 @@ program(import.meta, {
     retries: integer(2, { max: 10 }, 'how many more attempts there are'),
   },
   async run(options, { args, signal }) {
-    const lines =
-      args.length > 0 ? [args.join(' ')] : createInterface({ input: process.stdin, signal });
-    for await (const line of lines) console.log(await request(line, { ...options, signal }));
+    for await (const text of texts(args, process.stdin, signal)) {
+      console.log(await request(text, { ...options, signal }));
+    }
   },
 });

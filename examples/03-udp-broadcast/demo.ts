@@ -20,10 +20,8 @@ program(import.meta, {
     await broadcast();
 
     console.log('\nA network that loses and repeats: the client asks again');
-    const bad = { lose: 0.4, duplicate: 0.4, seed: 2711 };
-    await play({ faults: bad }, async (port, say) => {
-      for (const text of ['ping', 'time']) say(`${text}: ${await ask(text, port)}`);
-    });
+    const bad = { lose: 0.4, duplicate: 0.4, seed: 223 };
+    await play({ faults: bad }, async (port, say) => say(`ping: ${await ask('ping', port)}`));
 
     console.log('\nOne socket for all questions, and the next datagram is the answer');
     await play({ faults: { duplicate: 1, towards: 'client' } }, async (port, say) => {
