@@ -16,8 +16,8 @@ import {
   testServer,
   testUsage,
 } from '@shared/testing';
-import { markdown, page } from './error-atlas.ts';
-import { CODES, ERRORS } from './errors.ts';
+import { findCodes, markdown, page } from './error-atlas.ts';
+import { CODES } from './errors.ts';
 import { canTell, type Endpoint, findEnd, readTable, until } from './kernel.ts';
 import { provoke } from './provoke.ts';
 import { type ExchangeOptions, exchange } from './safe-client.ts';
@@ -27,11 +27,13 @@ import { lifecycle, report } from './states.ts';
 
 const HOST = '127.0.0.1';
 /** Side by side; whatever waits for something that never comes fails, instead of waiting on. */
-const together = { concurrency: true, timeout: 30_000 };
+const together = { concurrency: true, timeout: 60_000 };
 const MiB = 1024 * 1024;
 const file = (name: string) => join(import.meta.dirname, name);
 const notLinux = canTell ? false : 'only Linux shows the states of TCP, in /proc/net/tcp';
 const noSilence = canTell ? false : 'only Linux drops the SYN when the queue is full';
+/** The minor version of libuv 1.x, which is Node's hand in the sockets. */
+const uv = Number(process.versions.uv?.split('.')[1]);
 const notHere: Partial<Record<string, string | false>> = {
   ETIMEDOUT: noSilence,
   EPIPE: process.platform === 'win32' && 'Windows says ECONNABORTED or ECONNRESET instead',
@@ -155,14 +157,14 @@ async function state([local, remote]: readonly [Endpoint, Endpoint], want: strin
   await until(look, (seen) => seen === want, { what: `want ${want}` });
 }
 
-function addressOf({ localPort }: Socket): Endpoint {
-  return { address: HOST, port: localPort as number };
+function addressOf(socket: Socket, end: 'local' | 'remote' = 'local'): Endpoint {
+  return { address: HOST, port: socket[`${end}Port`] as number };
 }
 
 describe('each error of the atlas', () => {
   for (const code of CODES) {
     test(`provokes ${code}`, { skip: notHere[code] ?? false }, async () => {
-      const error = (await provoke(code, { timeout: 20_000 })) as NodeJS.ErrnoException;
+      const error = (await provoke(code)) as NodeJS.ErrnoException;
       if (!(error instanceof AggregateError)) return assert.equal(error.code, code);
       assert.equal(code, 'AggregateError');
       assert.equal(error.errors.length, 2);
@@ -202,6 +204,15 @@ describe('the atlas', together, () => {
     assert.match(page('ECONNREFUSED', error, 'zh'), /^ {2}含义 {2}机器在，但端口没人监听/m);
   });
 
+  test('finds an error as people write it, and says which there are', () => {
+    assert.deepEqual(findCodes(['econnreset', 'AGGREGATEERROR']), ['ECONNRESET', 'AggregateError']);
+    assert.deepEqual(findCodes([]), CODES);
+    assert.throws(() => findCodes(['ECONRESET']), {
+      name: 'UsageError',
+      message: `unknown error ECONRESET; there are ${CODES.join(', ')}`,
+    });
+  });
+
   test('shows each error of an AggregateError, which has no message of its own', () => {
     const error = new AggregateError([new Error('one'), new Error('two')]);
     assert.match(
@@ -225,14 +236,39 @@ describe('the atlas', together, () => {
   });
 });
 
+// By itself: the clock is a mock, but for the idle timeout, which Node has inside of it.
+test('the safe client has a timeout for the whole, which a server that drips does not set back', {
+  timeout: together.timeout,
+}, async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const server = createServer({ allowHalfOpen: true });
+  const port = await listen(t, server);
+  const accepted = once(server, 'connection');
+  const answer = exchange('Test', { host: HOST, port, connectTimeout: 500, totalTimeout: 5000 });
+  const [peer] = (await accepted) as [Socket];
+  peer.on('error', () => {});
+  await once(peer, 'data'); // the client is connected, and has no time limit for that any more
+  for (let second = 1; second <= 5; second++) {
+    peer.write('.');
+    for (const _ of [1, 2]) await nextTurn();
+    t.mock.timers.tick(1000);
+  }
+  await assert.rejects(
+    answer,
+    connectError(`gave up on 127.0.0.1:${port}: not finished within 5 s`),
+  );
+});
+
 describe('the safe client', together, () => {
+  /** On a slow machine too, only that limit counts which a test is about. */
+  const patient = { connectTimeout: 50_000, idleTimeout: 50_000, totalTimeout: 50_000 };
   /** A server that does this with each client, and the options to reach it. */
   async function start(t: TestContext, talk: (socket: Socket) => void): Promise<ExchangeOptions> {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       socket.on('error', () => {});
       talk(socket);
     });
-    return { host: HOST, port: await listen(t, server) };
+    return { host: HOST, port: await listen(t, server), ...patient };
   }
 
   test('gets every answer, also one that comes after its own end', async (t) => {
@@ -269,17 +305,6 @@ describe('the safe client', together, () => {
     );
   });
 
-  test('has a timeout for the whole, which a server that drips does not set back', async (t) => {
-    const server = await start(t, (socket) => {
-      const drip = setInterval(() => socket.write('.'), 10);
-      socket.on('close', () => clearInterval(drip));
-    });
-    await assert.rejects(
-      exchange('Test', { ...server, connectTimeout: 400, idleTimeout: 300, totalTimeout: 800 }),
-      connectError(`gave up on 127.0.0.1:${server.port}: not finished within 0.8 s`),
-    );
-  });
-
   test('has a limit for the answer', async (t) => {
     const server = await start(t, (socket) => socket.end(Buffer.alloc(2 * MiB)));
     await assert.rejects(
@@ -291,6 +316,23 @@ describe('the safe client', together, () => {
   test('says so when the server resets', async (t) => {
     const server = await start(t, (socket) => socket.once('data', () => reset(socket)));
     await assert.rejects(exchange('Test', server), { code: 'ECONNRESET' });
+  });
+
+  test('a RST right behind bytes is the end to libuv before 1.52, and an error to a later one', {
+    skip: notLinux,
+  }, async (t) => {
+    const server = await start(t, (socket) => {
+      socket.once('data', () => {
+        const ends = [addressOf(socket, 'remote'), addressOf(socket)] as const;
+        socket.write('half an answ');
+        reset(socket);
+        // Not in a later turn: both must be there before Node looks.
+        while (findEnd(readTable(), ...ends).state !== 'CLOSED');
+      });
+    });
+    const answer = exchange('Test', server);
+    if (uv < 52) assert.equal((await answer).toString(), 'half an answ');
+    else await assert.rejects(answer, { code: 'ECONNRESET' });
   });
 
   test('gives up when it is told to', async (t) => {
@@ -371,7 +413,7 @@ describe('the server', together, () => {
   });
 });
 
-describe('the programs', together, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   testUsage(file('states.ts'));
   testServer(file('server.ts'), async (t, port) => {
     const client = await dial(t, port);
@@ -379,23 +421,14 @@ describe('the programs', together, () => {
     assert.equal((await readAll(client)).toString(), 'goodbye, after 5 bytes\n');
   });
 
-  test('error-atlas.ts runs the one that is named', async (t) => {
-    const atlas = run(t, file('error-atlas.ts'), ['econnreset']);
+  test('error-atlas.ts runs those that are named', async (t) => {
+    const atlas = run(t, file('error-atlas.ts'), ['--lang', 'zh', 'econnreset', 'EADDRINUSE']);
     assert.equal(await atlas.exit(), 0, atlas.stderr);
-    assert.equal(atlas.stdout, `${page('ECONNRESET', new Error('read ECONNRESET'))}\n`);
-  });
-
-  test('error-atlas.ts runs all in Chinese', async (t) => {
-    const atlas = run(t, file('error-atlas.ts'), ['--lang', 'zh']);
-    assert.equal(await atlas.exit(), 0, atlas.stderr);
-    for (const { zh } of Object.values(ERRORS)) assert.ok(atlas.stdout.includes(zh.means));
-  });
-
-  test('error-atlas.ts says which errors there are', async (t) => {
-    const atlas = run(t, file('error-atlas.ts'), ['ECONRESET']);
-    assert.equal(await atlas.exit(), 2);
-    const [line] = atlas.stderr.split('\n');
-    assert.equal(line, `error: unknown error ECONRESET; there are ${CODES.join(', ')}`);
+    const pages = [
+      page('ECONNRESET', new Error('read ECONNRESET'), 'zh'),
+      page('EADDRINUSE', new Error('listen EADDRINUSE: address already in use 127.0.0.1:1'), 'zh'),
+    ];
+    assert.equal(atlas.stdout, `${pages.join('\n')}\n`);
   });
 
   test('safe-client.ts says "Test", and is over as soon as the answer is there', async (t) => {

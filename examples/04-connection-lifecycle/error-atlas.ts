@@ -44,11 +44,14 @@ export function markdown(language: Language): string {
   return [HEADER[language], '| --- | --- | --- |', ...rows].join('\n');
 }
 
-/** Finds a code as it is written by people. Throws a {@link UsageError} with all that there are. */
-function findCode(text: string): Code {
-  const code = CODES.find((known) => known.toUpperCase() === text.toUpperCase());
-  if (code !== undefined) return code;
-  throw new UsageError(`unknown error ${text}; there are ${CODES.join(', ')}`);
+/** The codes as people write them, or all. Throws a {@link UsageError} for one that there is not. */
+export function findCodes(args: string[]): Code[] {
+  if (args.length === 0) return CODES;
+  return args.map((text) => {
+    const code = CODES.find((known) => known.toUpperCase() === text.toUpperCase());
+    if (code !== undefined) return code;
+    throw new UsageError(`unknown error ${text}; there are ${CODES.join(', ')}`);
+  });
 }
 
 const lang: Option<Language> = {
@@ -67,9 +70,8 @@ program(import.meta, {
   args: '[CODE...]',
   options: { lang, markdown: flag('print the table of the README instead') },
   async run({ lang, markdown: table }, { args, signal }) {
-    const codes = args.length > 0 ? args.map(findCode) : CODES;
     if (table) return console.log(markdown(lang));
-    for (const code of codes) {
+    for (const code of findCodes(args)) {
       const error = await provoke(code, { signal }).catch((reason) => {
         if (reason instanceof ProgramError) return reason; // not on this machine
         throw reason;

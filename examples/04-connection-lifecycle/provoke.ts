@@ -20,13 +20,13 @@ import { openSilentServer } from './silent-server.ts';
 export interface ProvokeOptions {
   /** Gives up when it is aborted. Default: never. */
   signal?: AbortSignal;
-  /** How long to wait for the error, in milliseconds; it usually takes a few. Default 5,000. */
+  /** How long to wait for the error, in milliseconds; it usually takes a few. Default 20,000. */
   timeout?: number;
 }
 
 /** The error itself. Rejects if this machine does not make it. (Tutorials 000 §4.2 and §5, 004 §5.4) */
 export async function provoke(code: Code, options: ProvokeOptions = {}): Promise<Error> {
-  const { signal, timeout = 5000 } = options;
+  const { signal, timeout = 20_000 } = options;
   const late = AbortSignal.timeout(timeout);
   try {
     return await WAYS[code](AbortSignal.any(signal === undefined ? [late] : [late, signal]));

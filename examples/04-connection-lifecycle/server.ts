@@ -3,7 +3,7 @@
  * logs the TCP state of its own end at each step. Read states.ts before.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { host, integer, port, program, serve } from '@shared/program';
+import { host, milliseconds, peerName, port, program, serve } from '@shared/program';
 import { canTell, findEnd, readTable } from './kernel.ts';
 
 export interface StateServerOptions {
@@ -24,7 +24,7 @@ export function createStateServer(options: StateServerOptions = {}): Server {
   // Without allowHalfOpen Node ends our half as soon as the client has ended its own, and the answer
   // that we are still thinking about can no longer be sent.
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    const client = `${socket.remoteAddress}:${socket.remotePort}`;
+    const client = peerName(socket);
     const state = watch(socket);
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     socket.on('close', () => log(`${client} 'close'${state()}`));
@@ -62,7 +62,7 @@ program(import.meta, {
   options: {
     host: host(),
     port: port(8080),
-    answerAfter: integer(0, { max: 60_000 }, 'how long to think before an answer, in milliseconds'),
+    answerAfter: milliseconds(0, 'how long to think before an answer', { min: 0, max: 60_000 }),
   },
   run: ({ host, port, answerAfter }, { signal }) =>
     serve(createStateServer({ answerAfter, log: console.log }), { host, port, signal }),
