@@ -17,7 +17,7 @@ import {
   type Question,
   TRUNCATED_RESPONSE,
 } from 'dns-packet';
-import { find, RCODE, type Zone } from './zone.ts';
+import { type Found, find, RCODE, type Zone } from './zone.ts';
 
 /** The largest question that is read: no honest one is longer. */
 export const MAX_QUERY = 1232;
@@ -29,8 +29,8 @@ const TCP_SIZE = 65_535;
 const RESPONSE = 0x8000;
 const OPCODE = 0x7800;
 const RECURSION_DESIRED = 0x0100;
-/** Questions for everything: a large answer to a small packet whose sender may be forged (RFC 8482). */
-const META = ['ANY', 'AXFR', 'IXFR'];
+/** Questions for the whole zone, which is nobody's business. */
+const TRANSFERS = ['AXFR', 'IXFR'];
 
 /** What goes back, and a line about it for the log. */
 export interface Reply {
@@ -56,14 +56,9 @@ export function answer(query: Buffer, zone: Zone, transport: 'udp' | 'tcp'): Rep
   const asked = read(query);
   if (asked === undefined) return refuse('FORMERR');
   const { question, edns } = asked;
-  if (question.class !== 'IN') return refuse('REFUSED');
-  if (META.includes(question.type)) return refuse('NOTIMP');
-
   const size = Math.max(UDP_SIZE.least, Math.min(edns?.udpPayloadSize ?? 0, UDP_SIZE.most));
   const limit = transport === 'udp' ? size : TCP_SIZE;
-  const { rcode, answers, authorities } = edns?.ednsVersion
-    ? { rcode: RCODE.BADVERS, answers: [], authorities: [] }
-    : find(zone, question);
+  const { rcode, answers, authorities } = look(zone, question, edns);
   const ours = rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN;
   const reply = (records: Packet, truncated = 0): Buffer =>
     encode({
@@ -71,6 +66,7 @@ export function answer(query: Buffer, zone: Zone, transport: 'udp' | 'tcp'): Rep
       flags: kept | (ours ? AUTHORITATIVE_ANSWER : 0) | truncated | (rcode & 15),
       questions: [question],
       ...records,
+      // Also with a refusal: without it a client takes us for a server that has never heard of EDNS.
       ...(edns && { additionals: [{ ...OPT, extendedRcode: rcode >> 4 }] }),
     });
   const whole = reply({ answers, authorities });
@@ -96,6 +92,16 @@ const OPT: OptAnswer = {
   flag_do: false,
   options: [],
 };
+
+/** What there is to say to a question that can be read. */
+function look(zone: Zone, question: Question, edns?: OptAnswer): Found {
+  const none = { answers: [], authorities: [] };
+  if (edns?.ednsVersion) return { rcode: RCODE.BADVERS, ...none };
+  if (question.class !== 'IN' || TRANSFERS.includes(question.type)) {
+    return { rcode: RCODE.REFUSED, ...none };
+  }
+  return find(zone, question);
+}
 
 /** The one question of a packet, and its EDNS record; `undefined` if it is not exactly that. */
 function read(query: Buffer) {

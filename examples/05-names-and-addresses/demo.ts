@@ -11,11 +11,9 @@ import { resolve, type Type } from './resolve.ts';
 const QUESTIONS: [Type, string][] = [
   ['A', 'www.example.test'],
   ['AAAA', 'WWW.Example.TEST'],
-  ['A', 'ftp.example.test'],
   ['CNAME', 'ftp.example.test'],
   ['MX', 'example.test'],
   ['PTR', '192.0.2.80'],
-  ['PTR', '2001:db8::80'],
 ];
 
 program(import.meta, {

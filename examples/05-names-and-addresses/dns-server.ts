@@ -7,7 +7,7 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, isIPv6, type Server, type Socket } from 'node:net';
-import { formatAddress, host, port, program, serve } from '@shared/program';
+import { formatAddress, host, peerName, port, program, serve } from '@shared/program';
 import { answer, MAX_QUERY } from './answer.ts';
 import { EXAMPLE_ZONE } from './example-zone.ts';
 import type { Zone } from './zone.ts';
@@ -51,7 +51,7 @@ export function createTcpServer(options: TcpOptions): Server {
   const { zone, idleTimeout = 10_000, maxConnections = 100, log = () => {} } = options;
   // allowHalfOpen: 'end' comes to a paused socket too, while questions still wait for their answers.
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const client = `tcp ${formatAddress(socket.remoteAddress ?? '?', socket.remotePort ?? 0)}`;
+    const client = `tcp ${peerName(socket)}`;
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     // Not socket.setTimeout(): a client that sends a byte now and then would stay for ever.
     let idle: NodeJS.Timeout | undefined;

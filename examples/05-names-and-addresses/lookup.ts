@@ -4,7 +4,7 @@
  */
 import { promises as dns } from 'node:dns';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { integer, ProgramError, program, UsageError } from '@shared/program';
+import { milliseconds, ProgramError, program, UsageError } from '@shared/program';
 
 export interface LookupOptions {
   /** How long it may take, in milliseconds. Default 5,000. */
@@ -54,7 +54,7 @@ export function oneName([name = '', ...more]: string[]): string {
 
 program(import.meta, {
   about: 'Asks the system for the addresses of a name.',
-  options: { timeout: integer(5000, { min: 1, max: 60_000 }, 'how long, in milliseconds') },
+  options: { timeout: milliseconds(5000, 'how long', { max: 60_000 }) },
   args: 'NAME',
   async run({ timeout }, { args, signal }) {
     const addresses = await lookup(oneName(args), { timeout, signal });

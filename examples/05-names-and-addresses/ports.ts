@@ -58,31 +58,39 @@ export async function kernelLimits() {
   }
 }
 
+/** The ranges, and what this machine makes of them, line by line. */
+export async function* report(): AsyncGenerator<string> {
+  for (const { name, first, last, who } of RANGES) {
+    yield `${name.padEnd(7)}  ${`${first}–${last}`.padEnd(11)}  ${who}`;
+  }
+  const kernel = await kernelLimits();
+  if (kernel === undefined) return;
+  const { unprivileged, first, last } = kernel;
+  yield `\nHere every user may listen from ${unprivileged} on; below it root, or who has`;
+  yield 'CAP_NET_BIND_SERVICE. A client that does not choose its port gets one of';
+  yield `${first}–${last}: a server may find its own port there taken by a client.`;
+}
+
+/** The numbers as they are typed. Throws a {@link UsageError} for one that is no port. */
+export function parsePorts(args: string[]): number[] {
+  return args.map((text) => {
+    const port = /^\d+$/.test(text) ? Number(text) : 0;
+    if (port >= 1 && port <= 65_535) return port;
+    throw new UsageError(`a port is 1 to 65,535, not ${JSON.stringify(text)}`);
+  });
+}
+
 program(import.meta, {
   about:
     'Shows the ranges of ports and what this machine makes of them, or the state of some ports.',
   options: {},
   args: '[PORT...]',
   async run(_, { args, signal }) {
-    const bad = args.find(
-      (text) => !/^\d+$/.test(text) || Number(text) < 1 || Number(text) > 65_535,
-    );
-    if (bad !== undefined)
-      throw new UsageError(`a port is 1 to 65,535, not ${JSON.stringify(bad)}`);
-    for (const port of args.map(Number)) {
+    for (const port of parsePorts(args)) {
       signal.throwIfAborted();
       console.log(`${String(port).padEnd(5)}  ${rangeOf(port)?.padEnd(7)}  ${await state(port)}`);
     }
     if (args.length > 0) return;
-
-    for (const { name, first, last, who } of RANGES) {
-      console.log(`${name.padEnd(7)}  ${`${first}–${last}`.padEnd(11)}  ${who}`);
-    }
-    const kernel = await kernelLimits();
-    if (kernel === undefined) return;
-    const { unprivileged, first, last } = kernel;
-    console.log(`\nHere every user may listen from ${unprivileged} on; below it root, or who has`);
-    console.log('CAP_NET_BIND_SERVICE. A client that does not choose its port gets one of');
-    console.log(`${first}–${last}: a server may find its own port there taken by a client.`);
+    for await (const line of report()) console.log(line);
   },
 });

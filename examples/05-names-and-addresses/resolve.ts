@@ -7,6 +7,7 @@ import { isIP, isIPv4 } from 'node:net';
 import {
   formatAddress,
   integer,
+  milliseconds,
   type Option,
   ProgramError,
   program,
@@ -92,6 +93,11 @@ export function reverseName(address: string): string {
   return `${[...bytes.toString('hex')].reverse().join('.')}.ip6.arpa`;
 }
 
+/** What is meant by a name alone: its address, or the name of the address that it is. */
+export function usualType(name: string): Type {
+  return isIP(name) ? 'PTR' : 'A';
+}
+
 /** A text can hold anything: what it would do to the terminal is written out instead. */
 function quote(text: string): string {
   const visible = (control: string) => `\\u{${control.codePointAt(0)?.toString(16)}}`;
@@ -131,14 +137,13 @@ program(import.meta, {
   options: {
     type,
     server,
-    timeout: integer(5000, { min: 1, max: 60_000 }, 'how long it may take, in milliseconds'),
+    timeout: milliseconds(5000, 'how long it may take', { max: 60_000 }),
     tries: integer(2, { min: 1, max: 5 }, 'how often to ask'),
   },
   args: 'NAME',
   async run({ type, server, ...limits }, { args, signal }) {
     const name = oneName(args);
     const options = { ...limits, signal, ...(server !== '' && { server }) };
-    const asked = type !== '' ? type : isIP(name) ? 'PTR' : 'A';
-    for (const line of await resolve(name, asked, options)) console.log(line);
+    for (const line of await resolve(name, type || usualType(name), options)) console.log(line);
   },
 });

@@ -73,20 +73,23 @@ export async function answerFor(name: string, signal: AbortSignal): Promise<stri
   }
 }
 
+/** All that this machine says of itself, line by line. */
+export async function* report(signal: AbortSignal): AsyncGenerator<string> {
+  yield `host name ${hostname()}\n\ninterfaces`;
+  for (const line of interfaceLines()) yield `  ${line}`;
+  yield '\nwhat the system answers';
+  for (const name of new Set([hostname(), 'localhost'])) yield `  ${await answerFor(name, signal)}`;
+  yield '\nsource address of a packet';
+  for (const destination of ['192.0.2.1', '2001:db8::1']) {
+    const from = (await sourceAddress(destination)) ?? 'no way there';
+    yield `  to ${destination.padEnd(11)}  ${from}`;
+  }
+}
+
 program(import.meta, {
   about: 'Shows the names and the addresses of this machine.',
   options: {},
   async run(_, { signal }) {
-    console.log(`host name ${hostname()}\n\ninterfaces`);
-    for (const line of interfaceLines()) console.log(`  ${line}`);
-    console.log('\nwhat the system answers');
-    for (const name of new Set([hostname(), 'localhost'])) {
-      console.log(`  ${await answerFor(name, signal)}`);
-    }
-    console.log('\nsource address of a packet');
-    for (const destination of ['192.0.2.1', '2001:db8::1']) {
-      const from = (await sourceAddress(destination)) ?? 'no way there';
-      console.log(`  to ${destination.padEnd(11)}  ${from}`);
-    }
+    for await (const line of report(signal)) console.log(line);
   },
 });

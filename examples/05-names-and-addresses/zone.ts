@@ -27,17 +27,24 @@ export interface Found {
   authorities: ZoneRecord[];
 }
 
+/** For how many seconds a record may be remembered if it does not say so itself. */
+const TTL = 300;
+
 /** Makes a zone of records. Throws if one of them does not fit into a DNS packet. */
 export function createZone(records: readonly ZoneRecord[]): Zone {
   const zone = new Map<string, ZoneRecord[]>();
   for (const record of records) {
     check(record);
-    zone.set(key(record.name), [...(zone.get(key(record.name)) ?? []), record]);
+    const more = { ttl: TTL, ...record };
+    zone.set(key(record.name), [...(zone.get(key(record.name)) ?? []), more]);
   }
   // A name also exists if only a name below it has a record. (RFC 8020)
   for (const name of [...zone.keys()].flatMap(upwards)) zone.set(name, zone.get(name) ?? []);
   return zone;
 }
+
+/** What whoever asks for ANY gets. (RFC 8482 §4.2) */
+const MINIMAL = { type: 'HINFO', ttl: 3600, data: { cpu: 'RFC8482', os: '' } } as const;
 
 /** Answers one question, aliases followed. (RFC 1034 §4.3.2) */
 export function find(zone: Zone, { name, type }: Question): Found {
@@ -61,6 +68,10 @@ export function find(zone: Zone, { name, type }: Question): Found {
     const records = zone.get(key(alias));
     // With the letters as they were asked: clients mix them on purpose, and compare.
     const here = (records ?? []).map((record) => ({ ...record, name: alias }));
+    // Everything at once would be a large answer to a small packet whose sender may be forged.
+    if (String(type) === 'ANY' && here.length > 0) {
+      return { rcode: RCODE.NOERROR, answers: [{ ...MINIMAL, name }], authorities: [] };
+    }
     const wanted = here.filter((record) => record.type === type);
     const cname = here.find((record): record is StringAnswer => record.type === 'CNAME');
     if (wanted.length === 0 && cname !== undefined) {
