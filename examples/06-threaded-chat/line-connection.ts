@@ -3,7 +3,7 @@
  */
 import { pipeline } from 'node:stream/promises';
 import { type MessagePort, workerData } from 'node:worker_threads';
-import { DelimiterDecoder, encodeDelimited, FramingError, readMessages } from '@shared/framing';
+import { DelimiterDecoder, encodeDelimited, FramingError } from '@shared/framing';
 import { threadSocket } from './thread-socket.ts';
 
 const { port, maxLength }: { port: MessagePort; maxLength: number } = workerData;
@@ -12,9 +12,10 @@ const decoder = new DelimiterDecoder({ maxLength });
 
 async function* answers(): AsyncGenerator<Buffer> {
   try {
-    for await (const line of readMessages(socket.iterator({ destroyOnReturn: false }), decoder)) {
-      yield encodeDelimited(line.toString().toUpperCase());
+    for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+      for (const line of decoder.push(chunk)) yield encodeDelimited(line.toString().toUpperCase());
     }
+    // No decoder.end(): a client may end inside a line, and half of one may mean something else.
   } catch (error) {
     if (!(error instanceof FramingError)) throw error;
     yield encodeDelimited(`error: ${error.message}`);

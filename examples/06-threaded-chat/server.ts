@@ -28,7 +28,11 @@ export interface ChatServerOptions {
   log?: (line: string) => void;
 }
 
-const NAME = /^[\p{L}\p{N}_-]{1,20}$/u;
+/** Not with letters that show nothing, such as the Hangul fillers: two names would look the same. */
+const NAME = /^(?!.*\p{DI})[\p{L}\p{N}_-]{1,20}$/u;
+
+/** What our own lines begin with: as a name, `error: you were dropped` could be what a client says. */
+const RESERVED = new Set(['error', 'here']);
 
 /** Builds the server; the caller lets it listen, and closes it. (Tutorials 003 §03, 004 §3.1) */
 export function createChatServer(options: ChatServerOptions = {}): Server {
@@ -99,8 +103,9 @@ export function createChatServer(options: ChatServerOptions = {}): Server {
       }
       // Only one thread can say which names are taken: two that looked for themselves at the same
       // time would both find theirs free.
-      if (key(wanted) !== key(name) && names.has(key(wanted))) {
-        return { line: `error: the name ${names.get(key(wanted))} is taken` };
+      const taken = key(wanted) !== key(name) && names.get(key(wanted));
+      if (taken || RESERVED.has(key(wanted))) {
+        return { line: `error: the name ${taken || wanted} is taken` };
       }
       names.delete(key(name));
       names.set(key(wanted), wanted);

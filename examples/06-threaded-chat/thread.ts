@@ -37,7 +37,9 @@ export function startThread(
   // Without a listener what one thread throws would end the process, and everybody's chat.
   worker.on('error', (error) => log(`a thread failed: ${error.message}`));
   worker.on('exit', () => {
-    if (!socket.writableEnded) hangUp(socket, 'error: your thread has crashed');
+    if (!socket.destroyed && !socket.writableEnded) {
+      hangUp(socket, 'error: your thread has crashed');
+    }
   });
   // A thread is not collected as garbage is: it would wait for ever for a client that is gone.
   socket.on('close', () => void worker.terminate());
