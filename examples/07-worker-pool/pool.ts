@@ -12,6 +12,8 @@ export interface PoolOptions {
   maxQueue?: number;
   /** How long a task may take, waiting included, in milliseconds. Default 10,000. */
   taskTimeout?: number;
+  /** Where a line about each thread that fails goes. Default: nowhere. */
+  log?: (line: string) => void;
 }
 
 /** A task that was not done. Its text is for the client. */
@@ -32,30 +34,50 @@ export interface Pool {
 /** Starts no thread before there is a task. (Tutorial 003 §05) */
 export function createPool(options: PoolOptions = {}): Pool {
   const { threads = availableParallelism(), maxQueue = 100, taskTimeout = 10_000 } = options;
-  const pool = new Piscina({
-    filename: new URL('tasks.mjs', import.meta.url).href,
-    minThreads: 0,
-    maxThreads: threads,
-    // Not ours: tasks.mjs registers tsx itself, and a thread that loads it twice starts late.
-    execArgv: [],
-    // To start a thread takes longer than most tasks do.
-    idleTimeout: 60_000,
-  });
+  const { log = () => {} } = options;
+  let pool: Piscina | undefined;
+  const start = () => {
+    const started = new Piscina({
+      filename: new URL('tasks.mjs', import.meta.url).href,
+      // All of them, always: with a lower minimum no thread follows one that was ended, and the
+      // tasks in the queue wait for it.
+      minThreads: threads,
+      maxThreads: threads,
+      // Not ours: tasks.mjs registers tsx itself.
+      execArgv: [],
+    });
+    // Without a listener a thread that fails while it has no task would end the process.
+    started.on('error', (error) => log(`a thread failed: ${error.message}`));
+    return started;
+  };
   return {
     async run(task, argument, signal) {
+      pool ??= start();
       // Without this the tasks of impatient clients pile up, and each waits for all before it.
       if (pool.queueSize >= maxQueue) {
-        throw new TaskError(`busy: ${maxQueue} tasks are waiting, try again later`);
+        throw new TaskError(`busy: the queue is full (${maxQueue}), try again later`);
       }
-      // Nothing stops a loop but the end of its thread: the pool ends it, and starts another.
-      const tooLong = AbortSignal.timeout(taskTimeout);
+      // Nothing stops a loop but the end of its thread: the pool ends it, and starts another. Not
+      // AbortSignal.any() and timeout(), which cost more than the way to the thread and back.
+      const stop = new AbortController();
+      const abort = () => stop.abort();
+      let late = false;
+      const timer = setTimeout(() => {
+        late = true;
+        abort();
+      }, taskTimeout);
+      signal.addEventListener('abort', abort);
+      if (signal.aborted) abort();
       try {
-        return await pool.run(argument, { name: task, signal: AbortSignal.any([signal, tooLong]) });
+        return await pool.run(argument, { name: task, signal: stop.signal });
       } catch (error) {
-        if (!tooLong.aborted) throw error;
+        if (!late) throw error;
         throw new TaskError(`${task} took longer than ${taskTimeout / 1000} s`);
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', abort);
       }
     },
-    destroy: () => pool.destroy(),
+    destroy: async () => pool?.destroy(),
   };
 }
