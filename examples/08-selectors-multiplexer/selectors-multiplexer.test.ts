@@ -23,6 +23,7 @@ import { DefaultSelector, EVENT_READ, EVENT_WRITE } from './selectors.ts';
 import { type Client, createMultiplexer, type MultiplexerOptions } from './server.ts';
 
 const BENCH = join(import.meta.dirname, 'selectors-multiplexer.bench.ts');
+const LINE_SERVER = join(import.meta.dirname, 'line-server.ts');
 const BOTH = EVENT_READ | EVENT_WRITE;
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -88,21 +89,30 @@ describe('the selector', { concurrency: true }, () => {
       message: `cannot ${what}: it is not registered`,
     });
     assert.throws(() => sel.modify(conn, EVENT_READ), unknown('modify'));
+    assert.throws(() => sel.modify(conn, 0), unknown('modify'));
     assert.throws(() => sel.unregister(conn), unknown('unregister'));
     assert.throws(() => sel.getKey(conn), unknown('get the key'));
+    const invalid = (what: string, events: number) => ({
+      name: 'ValueError',
+      message: `cannot ${what}: events must be EVENT_READ, EVENT_WRITE or both, not ${events}`,
+    });
     for (const events of [0, 4, 5]) {
-      assert.throws(() => sel.register(conn, events), {
-        name: 'ValueError',
-        message: `cannot register: events must be EVENT_READ, EVENT_WRITE or both, not ${events}`,
-      });
+      assert.throws(() => sel.register(conn, events), invalid('register', events));
     }
     sel.register(conn, EVENT_READ);
+    assert.throws(() => sel.modify(conn, 4), invalid('modify', 4));
+    assert.equal(sel.getKey(conn).events, EVENT_READ);
     assert.throws(() => sel.register(conn, EVENT_READ), {
       name: 'KeyError',
       message: 'cannot register: it is registered already',
     });
     sel.close();
+    sel.close();
     assert.equal(sel.getMap(), null);
+    assert.throws(() => sel.unregister(conn), unknown('unregister'));
+    assert.throws(() => sel.getKey(conn), {
+      message: 'cannot get the key: the selector is closed',
+    });
     assert.throws(() => sel.register(conn, EVENT_READ), {
       message: 'cannot register: the selector is closed',
     });
@@ -709,8 +719,9 @@ describe('the programs', { concurrency: true }, () => {
     client.end('hello');
     assert.equal((await readAll(client)).toString(), 'hello');
   });
-  testServer(join(import.meta.dirname, 'line-server.ts'), async (t, port) => {
-    const client = await dial(t, port);
+
+  test('line-server.ts answers on the port that it says', async (t) => {
+    const client = await dial(t, await run(t, LINE_SERVER, ['--port', '0']).ready());
     client.end('hello\n');
     assert.equal((await readAll(client)).toString(), 'HELLO\n');
   });

@@ -46,21 +46,22 @@ export class DefaultSelector<Data = unknown> {
 
   /** Begins to watch. Throws a {@link KeyError} if it is registered already, a {@link ValueError} for events that cannot be. */
   register(fileobj: FileObject, events: number, data: Data | null = null): SelectorKey<Data> {
-    this.#check('register', events);
+    this.#check('register');
+    checkEvents('register', events);
     if (this.#keys.has(fileobj)) throw new KeyError('cannot register: it is registered already');
     const changed = () => this.#consider(fileobj);
     this.#unwatch.set(fileobj, watch(fileobj, changed));
     return this.#set({ fileobj, events, data });
   }
 
-  /** Changes what is waited for, and the data: without `data` there is none afterwards, as in Python. */
+  /** Changes what is waited for, and the data: without `data` there is none afterwards, as in Python. Throws as `register` and `getKey` do. */
   modify(fileobj: FileObject, events: number, data: Data | null = null): SelectorKey<Data> {
-    this.#check('modify', events);
     const key = this.#find('modify', fileobj);
+    checkEvents('modify', events);
     return events === key.events && data === key.data ? key : this.#set({ fileobj, events, data });
   }
 
-  /** Watches no longer. The socket stays open. */
+  /** Watches no longer. The socket stays open. Throws a {@link KeyError} if it is not registered. */
   unregister(fileobj: FileObject): SelectorKey<Data> {
     const key = this.#find('unregister', fileobj);
     this.#unwatch.get(fileobj)?.();
@@ -122,14 +123,8 @@ export class DefaultSelector<Data = unknown> {
     this.close();
   }
 
-  #check(what: string, events = EVENT_READ): void {
+  #check(what: string): void {
     if (this.#closed) throw new Error(`cannot ${what}: the selector is closed`);
-    if (events === EVENT_READ || events === EVENT_WRITE) return;
-    if (events !== (EVENT_READ | EVENT_WRITE)) {
-      throw new ValueError(
-        `cannot ${what}: events must be EVENT_READ, EVENT_WRITE or both, not ${events}`,
-      );
-    }
   }
 
   #find(what: string, fileobj: FileObject): SelectorKey<Data> {
@@ -162,4 +157,12 @@ export class DefaultSelector<Data = unknown> {
     }
     return ready;
   }
+}
+
+function checkEvents(what: string, events: number): void {
+  if (events === EVENT_READ || events === EVENT_WRITE) return;
+  if (events === (EVENT_READ | EVENT_WRITE)) return;
+  throw new ValueError(
+    `cannot ${what}: events must be EVENT_READ, EVENT_WRITE or both, not ${events}`,
+  );
 }
