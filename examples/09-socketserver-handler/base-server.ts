@@ -4,7 +4,7 @@
  */
 import { explain, formatAddress } from '@shared/program';
 import type { BaseRequestHandler } from './handlers.ts';
-import { RequestQueue } from './request-queue.ts';
+import { RequestQueue, SERVING } from './request-queue.ts';
 
 /** A host and a port, as Python writes them: `['127.0.0.1', 8888]`. */
 export type Address = readonly [host: string, port: number];
@@ -28,8 +28,8 @@ export abstract class BaseServer<R> implements AsyncDisposable {
   readonly RequestHandlerClass: RequestHandlerClass<R>;
 
   readonly #queue = new RequestQueue<[R, Address]>();
+  #state: 'new' | 'serving' | 'shut down' = 'new';
   #shutdownRequest = false;
-  #isShutDown = false;
   readonly #waiting: (() => void)[] = [];
 
   constructor(
@@ -39,7 +39,7 @@ export abstract class BaseServer<R> implements AsyncDisposable {
   ) {
     this.serverAddress = serverAddress;
     this.RequestHandlerClass = RequestHandlerClass;
-    // Not at once: the fields of a subclass, such as requestQueueSize, are set after this constructor.
+    // Not at once: the fields of a subclass, such as TCPServer's socket, are set after this constructor.
     this.activated = bindAndActivate
       ? Promise.resolve().then(() => this.#start())
       : Promise.resolve();
@@ -54,9 +54,10 @@ export abstract class BaseServer<R> implements AsyncDisposable {
 
   /** Handles requests until {@link shutdown}; calls `serviceActions` after each, and every `pollInterval` milliseconds. */
   async serveForever(pollInterval = 500): Promise<void> {
-    await this.activated;
-    this.#isShutDown = false;
+    if (this.#state === 'serving') throw new Error(SERVING);
+    this.#state = 'serving';
     try {
+      await this.activated;
       while (!this.#shutdownRequest) {
         const ready = await this.#queue.wait(pollInterval);
         if (this.#shutdownRequest) break;
@@ -65,7 +66,7 @@ export abstract class BaseServer<R> implements AsyncDisposable {
       }
     } finally {
       this.#shutdownRequest = false;
-      this.#isShutDown = true;
+      this.#state = 'shut down';
       for (const resolve of this.#waiting.splice(0)) resolve();
     }
   }
@@ -77,7 +78,7 @@ export abstract class BaseServer<R> implements AsyncDisposable {
   shutdown(): Promise<void> {
     this.#shutdownRequest = true;
     this.#queue.wake();
-    if (this.#isShutDown) return Promise.resolve();
+    if (this.#state === 'shut down') return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
@@ -93,8 +94,13 @@ export abstract class BaseServer<R> implements AsyncDisposable {
     return this.#queue.push([request, clientAddress], this.requestQueueSize);
   }
 
+  /** Takes all that wait out of the queue. */
+  protected clearQueue(): R[] {
+    return this.#queue.clear().map(([request]) => request);
+  }
+
   async #handleNext(): Promise<void> {
-    const next = this.getRequest();
+    const next = this.#getRequest();
     if (next === undefined) return;
     const [request, clientAddress] = next;
     // Without this the first handler that throws would end the server. A verifyRequest that throws
@@ -106,6 +112,16 @@ export abstract class BaseServer<R> implements AsyncDisposable {
     } catch (error) {
       this.handleError(request, clientAddress, error);
       this.shutdownRequest(request);
+    }
+  }
+
+  #getRequest(): [R, Address] | undefined {
+    try {
+      return this.getRequest();
+    } catch (error) {
+      // Python passes over an OSError, and nothing else: it is one client's trouble, not a bug.
+      if (explain(error) === undefined) throw error;
+      return undefined;
     }
   }
 

@@ -2,6 +2,7 @@
  * Python's request handlers: derive from one, write `handle()`, and a new object of your class looks
  * after each request. Read base-server.ts before, socket-writer.ts after.
  */
+import type { Socket as UdpSocket } from 'node:dgram';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { Address, BaseServer } from './base-server.ts';
@@ -71,16 +72,19 @@ export class DatagramRequestHandler extends BaseRequestHandler<Datagram> {
     return this.request[0];
   }
 
+  get socket(): UdpSocket {
+    return this.request[1];
+  }
+
   override setup(): void {
     this.rfile = new RequestReader(Readable.from([this.packet], { objectMode: false }));
   }
 
   /** Sends the answer, as Python does: also an empty one, and what is there of it after an error. */
   override finish(): Promise<void> {
-    const [, socket] = this.request;
     const [address, port] = this.clientAddress;
     return new Promise((resolve, reject) => {
-      socket.send(this.#answer, port, address, (error) => (error ? reject(error) : resolve()));
+      this.socket.send(this.#answer, port, address, (error) => (error ? reject(error) : resolve()));
     });
   }
 }

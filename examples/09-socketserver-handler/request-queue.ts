@@ -3,6 +3,8 @@
  * are for Python's socketserver. Read base-server.ts after.
  */
 
+export const SERVING = 'cannot serve: this server is serving already';
+
 export class RequestQueue<T> {
   readonly #waiting: T[] = [];
   #wake: (() => void) | undefined;
@@ -21,9 +23,14 @@ export class RequestQueue<T> {
     return this.#waiting.shift();
   }
 
+  /** Takes out all that wait. */
+  clear(): T[] {
+    return this.#waiting.splice(0);
+  }
+
   /** Waits until there is a request: false if none has come within `timeout` milliseconds, or `wake` was called. */
   async wait(timeout?: number): Promise<boolean> {
-    if (this.#wake !== undefined) throw new Error('cannot serve: this server is serving already');
+    if (this.#wake !== undefined) throw new Error(SERVING);
     if (this.#waiting.length === 0) {
       await new Promise<void>((resolve) => {
         const timer = timeout === undefined ? undefined : setTimeout(resolve, timeout);

@@ -12,7 +12,7 @@ export class TCPServer extends BaseServer<Socket> {
   readonly socket: Server;
   /** Node sets SO_REUSEADDR for every server: a restart need not wait for old connections. */
   readonly allowReuseAddress = true as const;
-  /** How long a client may go without reading what was sent before `shutdownRequest`, in milliseconds. Default 30 s. */
+  /** How long a client may take, from `shutdownRequest` on, to read what was sent before, in milliseconds. Default 30 s. */
   sendTimeout = 30_000;
   /** How long it may take to hang up once all has been sent, in milliseconds. Default 2 s. */
   closeTimeout = 2000;
@@ -51,26 +51,25 @@ export class TCPServer extends BaseServer<Socket> {
   override async serverClose(): Promise<void> {
     await this.activated.catch(() => {});
     this.socket.close();
-    for (let next = this.getRequest(); next !== undefined; next = this.getRequest()) {
-      next[0].resetAndDestroy();
-    }
+    for (const request of this.clearQueue()) request.resetAndDestroy();
   }
 
   /** Ends our half, and closes the connection when the client has ended its own, or takes too long. */
   override shutdownRequest(request: Socket): void {
-    let timer: NodeJS.Timeout | undefined;
+    if (request.destroyed) {
+      this.closeRequest(request);
+      return;
+    }
     const close = () => {
       clearTimeout(timer);
       request.off('close', close);
       this.closeRequest(request);
     };
-    if (request.destroyed) {
-      close();
-      return;
-    }
     request.once('close', close);
-    request.setTimeout(this.sendTimeout, close);
+    // Not request.setTimeout(): a client that does not read would keep it by sending a byte now and then.
+    let timer = setTimeout(close, this.sendTimeout);
     request.end(() => {
+      clearTimeout(timer);
       if (!request.destroyed) timer = setTimeout(close, this.closeTimeout);
     });
     // What the handler has not read: in Python it turns the FIN into a RST, and the client may lose
