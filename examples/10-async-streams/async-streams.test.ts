@@ -42,13 +42,16 @@ import { Task, TaskGroup, timeout } from './tasks.ts';
 const LINE_SERVER = join(import.meta.dirname, 'line-server.ts');
 const CLIENT = join(import.meta.dirname, 'client.ts');
 const MiB = 1024 * 1024;
+/** More than the network takes for somebody who does not read. One for all: to fill it costs time. */
+const LOTS = Buffer.alloc(16 * MiB, 'x');
+const MUCH = LOTS.subarray(0, 8 * MiB);
 /** What waits for ever here has failed. */
 const together = { concurrency: true, timeout: 60_000 };
 const notLinux = process.platform === 'linux' ? false : 'only Linux lists its sockets in /proc';
 const noSignals = process.platform === 'win32' ? 'Windows cannot send SIGTERM' : false;
 
 /** The limits in time that a test is not about: a machine that is busy must not run into them. */
-const patient = { linger: 60_000, deadline: 60_000 };
+const patient = { linger: 60_000, closeTimeout: 60_000, deadline: 60_000 };
 
 /** A server that listens, its log, and the server's side of each connection. */
 async function start<O extends ServerOptions>(
@@ -72,7 +75,10 @@ const serving = (t: TestContext, handler: ClientConnected, options: ServerOption
   start(t, (all) => startServer(handler, all), options);
 
 /** Makes connections: a reader and a writer at one end, and the plain socket of the other. */
-async function pairs(t: TestContext, options: { limit?: number; linger?: number } = {}) {
+async function pairs(
+  t: TestContext,
+  options: { limit?: number; linger?: number; closeTimeout?: number } = {},
+) {
   const server = createServer({ allowHalfOpen: true, noDelay: true });
   const port = await listen(t, server);
   return async () => {
@@ -157,10 +163,12 @@ describe('the reader', together, () => {
       assert.ok(error instanceof IncompleteReadError);
       assert.equal(error.message, 'cannot read 10 bytes: the stream ended after 5 bytes');
       assert.equal(String(error.partial), 'abcde');
+      assert.equal(error.expected, 10);
       return true;
     });
     await assert.rejects(reader.readuntil('\n'), {
       name: 'IncompleteReadError',
+      expected: undefined,
       message: 'cannot read until "\\n": the stream ended after 0 bytes',
     });
   });
@@ -183,7 +191,7 @@ describe('the reader', together, () => {
     const { peer, socket, reader } = await pair(t, { limit: 4 });
     await sendPieces(peer, socket, [Buffer.from('12345\nnext\n')]);
     for (const _ of [1, 2]) {
-      await assert.rejects(reader.readuntil('\n'), { name: 'LimitOverrunError', consumed: 6 });
+      await assert.rejects(reader.readuntil('\n'), { name: 'LimitOverrunError', consumed: 5 });
     }
     await assert.rejects(reader.readline(), { name: 'LimitOverrunError' });
     assert.equal(String(await reader.readline()), 'next\n');
@@ -235,21 +243,23 @@ describe('the reader', together, () => {
     const reading = reader.readline({ signal });
     peer.write('line\n');
     await reading;
-    writer.write(Buffer.alloc(10 * MiB));
+    writer.write(MUCH);
     peer.resume();
     await writer.drain({ signal });
     assert.equal(getEventListeners(signal, 'abort').length, 0);
   });
 
   test('refuses two reads at once, and what cannot be read', async (t) => {
-    const { peer, reader } = await pair(t);
+    const { peer, socket, reader } = await pair(t);
     const first = reader.read(1);
     await assert.rejects(reader.readline(), { message: 'cannot read: another read is waiting' });
     peer.write('a');
     assert.equal(String(await first), 'a');
     await assert.rejects(reader.read(-1), { message: 'cannot read -1 bytes' });
-    await assert.rejects(reader.readexactly(-1), { message: 'cannot read -1 bytes' });
+    await assert.rejects(reader.readexactly(1.5), { message: 'cannot read 1.5 bytes' });
     await assert.rejects(reader.readuntil(''), { message: 'the separator must not be empty' });
+    const message = 'the limit must be over 0, not NaN';
+    assert.throws(() => new StreamReader(socket, { limit: Number.NaN }), { message });
   });
 
   test('gives what had arrived before a reset, then the reset', async (t) => {
@@ -313,7 +323,7 @@ describe('the writer', together, () => {
     let most = 0;
     const write = async () => {
       for (let n = 0; n < 8 * 16; n++) {
-        writer.write(Buffer.alloc(64 * 1024, 'x'));
+        writer.write(LOTS.subarray(0, 64 * 1024));
         most = Math.max(most, socket.writableLength);
         await writer.drain();
       }
@@ -329,7 +339,7 @@ describe('the writer', together, () => {
     const open = await pairs(t);
     const stuck = async () => {
       const { peer, socket, writer } = await open();
-      writer.write(Buffer.alloc(64 * MiB));
+      writer.write(LOTS);
       return { peer, socket, writer };
     };
     const [one, two, three] = [await stuck(), await stuck(), await stuck()];
@@ -350,12 +360,13 @@ describe('the writer', together, () => {
     const { peer, socket, writer } = await pair(t);
     const one = t.mock.method(socket as Required<Socket>, '_write');
     const many = t.mock.method(socket as Required<Socket>, '_writev');
-    for (let n = 0; n < 100; n++) {
-      writer.write(`line ${n}\n`);
+    const lines = Array.from({ length: 100 }, (_, n) => `line ${n}\n`);
+    for (const line of lines.slice(0, 50)) {
+      writer.write(line);
       await writer.drain();
     }
+    writer.writelines(lines.slice(50));
     writer.writeEof();
-    const lines = Array.from({ length: 100 }, (_, n) => `line ${n}\n`);
     assert.equal(String(await readAll(peer)), lines.join(''));
     assert.deepEqual([one.mock.callCount(), many.mock.callCount()], [0, 1]);
   });
@@ -368,8 +379,10 @@ describe('the writer', together, () => {
     assert.equal(String(await readAll(peer)), 'all');
     peer.end('late');
     assert.equal(String(await reader.readexactly(4)), 'late');
+    assert.equal(writer.isClosing(), false);
     writer.close();
     writer.close();
+    assert.equal(writer.isClosing(), true);
     writer.write('nobody hears it');
     await writer.waitClosed();
   });
@@ -377,9 +390,9 @@ describe('the writer', together, () => {
   test('close() sends all that is written, though the peer reads late and still sends', async (t) => {
     const { peer, socket, writer } = await pair(t);
     peer.write(Buffer.alloc(MiB));
-    writer.write(Buffer.alloc(10 * MiB));
+    writer.write(MUCH);
     writer.close();
-    assert.equal((await readAll(peer)).length, 10 * MiB);
+    assert.equal((await readAll(peer)).length, 8 * MiB);
     peer.end(Buffer.alloc(MiB));
     await writer.waitClosed();
     assert.equal(socket.bytesRead, 2 * MiB);
@@ -392,10 +405,24 @@ describe('the writer', together, () => {
     await writer.waitClosed();
   });
 
+  test('close() ends in time, though the peer sends on and does not read', async (t) => {
+    const open = await pairs(t, { closeTimeout: 50 });
+    for (const data of ['', LOTS]) {
+      const { peer, writer } = await open();
+      peer.pause();
+      const sending = setInterval(() => peer.write('x'), 5);
+      t.after(() => clearInterval(sending));
+      writer.write(data);
+      writer.close();
+      await writer.waitClosed();
+      clearInterval(sending);
+    }
+  });
+
   test('abort() does not let half an answer look like a whole one', async (t) => {
     const { socket, writer } = await pair(t);
     const resets = t.mock.method(socket, 'resetAndDestroy');
-    writer.write(Buffer.alloc(64 * MiB));
+    writer.write(LOTS);
     writer.abort();
     await writer.waitClosed();
     assert.equal(resets.mock.callCount(), 1);
@@ -439,6 +466,14 @@ describe('tasks', together, () => {
     const done = await timeout(10, async (signal) => signal);
     await assert.rejects(timeout(20, (signal) => forEver(signal)));
     assert.equal(done.aborted, false);
+  });
+
+  test('a timeout that is longer than a timer can be does not end at once', async (t) => {
+    const timer = t.mock.method(globalThis, 'setTimeout');
+    assert.equal(await timeout(Number.POSITIVE_INFINITY, async () => 'done'), 'done');
+    const times = timer.mock.calls.map(({ arguments: [, ms] }) => ms);
+    assert.ok(times.includes(2 ** 31 - 1), `${times}`);
+    assert.ok(!times.includes(Number.POSITIVE_INFINITY), `${times}`);
   });
 
   test('a task that is cancelled decides itself what it still does', async () => {
@@ -532,7 +567,7 @@ describe('a server', together, () => {
   });
 
   test('a handler that returns closes its connection, with all that it wrote', async (t) => {
-    const { open } = await serving(t, (_, writer) => writer.write(Buffer.alloc(8 * MiB)));
+    const { open } = await serving(t, (_, writer) => writer.write(MUCH));
     const [client] = await open();
     assert.equal((await readAll(client)).length, 8 * MiB);
   });
@@ -630,6 +665,14 @@ describe('a server that is told to stop', together, () => {
     assert.equal(getEventListeners(stop.signal, 'abort').length, 0);
   });
 
+  test('serves nobody if it was told before it listens', async (t) => {
+    const server = startServer(() => assert.fail(), { signal: AbortSignal.abort() });
+    t.after(() => server.close());
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    assert.equal(server.listening, false);
+  });
+
   test('does not listen for ever to a client that goes on sending, nor lose its answers', async (t) => {
     const stop = new AbortController();
     let answered = 0;
@@ -683,7 +726,7 @@ describe('a server that is told to stop', together, () => {
       if (line === '') return;
       if (line === 'deaf\n') await new Promise(() => {}); // hears no signal
       for (;;) {
-        writer.write(Buffer.alloc(MiB));
+        writer.write(LOTS);
         writing.open();
         await writer.drain().finally(ended.open);
       }
@@ -709,7 +752,7 @@ describe('a server that is told to stop', together, () => {
 
   test('leaves nothing open in the kernel either', { skip: notLinux }, async (t) => {
     const stop = new AbortController();
-    const handler: ClientConnected = (_, writer) => writer.write(Buffer.alloc(64 * MiB));
+    const handler: ClientConnected = (_, writer) => writer.write(LOTS);
     const options = { signal: stop.signal, deadline: 20 };
     const { server, open, port } = await serving(t, handler, options);
     await open();
@@ -780,10 +823,10 @@ describe('the upper-case server', together, () => {
       if (line.includes('failed')) failures.emit('line', line.replace(/^\S+ /, ''));
     };
     const { open } = await start(t, createUpperCaseServer, { readTimeout: 20, log });
-    for (const bytes of [0, 16 * MiB]) {
+    for (const data of ['', LOTS]) {
       const failed = once(failures, 'line');
       const [client] = await open();
-      client.write(Buffer.alloc(bytes, 'x'));
+      client.write(data);
       assert.deepEqual(await failed, ['handler failed: timed out after 0.02 s']);
     }
   });
@@ -829,7 +872,7 @@ describe('the line server', together, () => {
     const { open, log } = await start(t, createLineServer);
     const [client, receiver] = await open();
     client.write(`first\n${'x'.repeat(LIMIT)}\n`);
-    client.write(Buffer.alloc(4 * MiB, 'x'));
+    client.write(LOTS.subarray(0, 4 * MiB));
     const [first, second, error] = String(await readAll(client)).split('\n');
     assert.equal(first, 'FIRST');
     assert.equal(second, 'X'.repeat(LIMIT));
@@ -876,6 +919,18 @@ describe('the client', together, () => {
     assert.equal(await answers, `ONE TWO ${'X'.repeat(MiB)}`);
   });
 
+  test('a connection can send on to a server that has ended its half', async (t) => {
+    const server = createServer({ allowHalfOpen: true }, (socket) => socket.end('all I say'));
+    const port = await listen(t, server);
+    const accepted = once(server, 'connection');
+    const [reader, writer] = await open(port);
+    const [receiver] = (await accepted) as [Socket];
+    assert.equal(String(await reader.readline()), 'all I say');
+    writer.write('heard to the end');
+    writer.close();
+    assert.equal(String(await readAll(receiver)), 'heard to the end');
+  });
+
   test('says so when the server ends before the input does', async (t) => {
     const connection = await connected(t, () => {});
     await assert.rejects(converse(connection, new PassThrough(), new PassThrough()), {
@@ -885,7 +940,7 @@ describe('the client', together, () => {
   });
 
   test('takes no more from the server than its output takes', async (t) => {
-    const connection = await connected(t, (_, writer) => writer.write(Buffer.alloc(10 * MiB)));
+    const connection = await connected(t, (_, writer) => writer.write(MUCH));
     const socket = connection[1].getExtraInfo('socket');
     const output = new PassThrough();
     const conversation = converse(connection, [], output);
@@ -893,7 +948,23 @@ describe('the client', together, () => {
     assert.ok(output.readableLength + output.writableLength < MiB);
     output.resume();
     await conversation;
-    assert.equal(socket.bytesRead, 10 * MiB);
+    assert.equal(socket.bytesRead, 8 * MiB);
+  });
+
+  test('takes no more from its input than the server takes', async (t) => {
+    const connection = await connected(t, async (reader) => {
+      while (!reader.atEof()) await reader.read(MiB);
+    });
+    const socket = connection[1].getExtraInfo('socket');
+    let most = 0;
+    async function* input() {
+      for (let n = 0; n < 16; n++) {
+        most = Math.max(most, socket.writableLength);
+        yield LOTS.subarray(0, MiB);
+      }
+    }
+    await converse(connection, input(), new PassThrough());
+    assert.ok(most < 2 * MiB, `${most} bytes waited`);
   });
 
   test('says so when the server resets', async (t) => {
@@ -928,21 +999,11 @@ describe('the client', together, () => {
 });
 
 describe('the programs', together, () => {
-  testUsage(CLIENT);
+  testUsage(join(import.meta.dirname, 'one-shot-server.ts'));
   testServer(join(import.meta.dirname, 'server.ts'), async (t, port) => {
     const client = await dial(t, port);
     client.end('hello');
     assert.equal(String(await readAll(client)), 'HELLO');
-  });
-  testServer(LINE_SERVER, async (t, port) => {
-    const client = await dial(t, port);
-    client.end('hello\n');
-    assert.equal(String(await readAll(client)), 'HELLO\n');
-  });
-  testServer(join(import.meta.dirname, 'one-shot-server.ts'), async (t, port) => {
-    const client = await dial(t, port);
-    client.write('hello');
-    assert.equal(String(await readAll(client)), 'hello');
   });
 
   test('SIGTERM cancels the conversations, and does not wait', { skip: noSignals }, async (t) => {

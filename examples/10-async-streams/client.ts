@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { host, integer, ProgramError, port, program } from '@shared/program';
+import { host, milliseconds, ProgramError, port, program } from '@shared/program';
 import type { StreamReader } from './stream-reader.ts';
 import type { StreamWriter } from './stream-writer.ts';
 import { openConnection } from './streams.ts';
@@ -55,7 +55,7 @@ program(import.meta, {
   options: {
     host: host(),
     port: port(8888),
-    timeout: integer(3000, { min: 1 }, 'how long connecting may take, in milliseconds'),
+    timeout: milliseconds(3000, 'how long connecting may take'),
   },
   async run({ host, port, timeout }, { args, signal }) {
     const connection = await openConnection(host, port, { timeout, signal });

@@ -5,7 +5,7 @@
  *     h  e  l  l  o 0a | 0a | h  i 0a   →   H  E  L  L  O 0a | 0a | H  I 0a
  */
 import type { Server } from 'node:net';
-import { host, integer, port, program, serve } from '@shared/program';
+import { host, milliseconds, port, program, serve } from '@shared/program';
 import { LIMIT, LimitOverrunError } from './stream-reader.ts';
 import { type ServerOptions, startServer } from './streams.ts';
 
@@ -38,7 +38,7 @@ program(import.meta, {
   options: {
     host: host(),
     port: port(8888),
-    deadline: integer(2000, {}, 'how long a conversation may go on after Ctrl+C, in milliseconds'),
+    deadline: milliseconds(2000, 'how long a conversation may go on after Ctrl+C', { min: 0 }),
   },
   run({ host, port, deadline }, { signal }) {
     const server = createLineServer({ signal, deadline, log: console.log });

@@ -3,7 +3,7 @@
  * answer. Read server.ts before.
  */
 import type { Server } from 'node:net';
-import { host, integer, port, program, serve, text } from '@shared/program';
+import { host, milliseconds, port, program, serve, text } from '@shared/program';
 import { type ServerOptions, startServer } from './streams.ts';
 import { timeout } from './tasks.ts';
 
@@ -29,7 +29,7 @@ program(import.meta, {
     host: host(),
     port: port(8080),
     answer: text('', 'what to answer; what was read if it is empty'),
-    readTimeout: integer(60_000, { min: 1 }, 'how long a client may be silent, in milliseconds'),
+    readTimeout: milliseconds(60_000, 'how long a client may be silent'),
   },
   run({ host, port, answer, readTimeout }, { signal }) {
     const server = createOneShotServer({

@@ -4,7 +4,7 @@
  */
 import type { Server } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
-import { host, integer, port, program, serve } from '@shared/program';
+import { host, milliseconds, port, program, serve } from '@shared/program';
 import { LIMIT } from './stream-reader.ts';
 import { type ServerOptions, startServer } from './streams.ts';
 import { timeout } from './tasks.ts';
@@ -38,7 +38,7 @@ program(import.meta, {
   options: {
     host: host(),
     port: port(8888),
-    readTimeout: integer(60_000, { min: 1 }, 'how long a client may be silent, in milliseconds'),
+    readTimeout: milliseconds(60_000, 'how long a client may be silent'),
   },
   run: ({ host, port, readTimeout }, { signal }) =>
     serve(createUpperCaseServer({ readTimeout, signal, log: console.log }), { host, port, signal }),

@@ -14,17 +14,20 @@ export class IncompleteReadError extends ProgramError {
   override name = 'IncompleteReadError';
   /** What had arrived. */
   readonly partial: Buffer;
+  /** How many bytes were wanted; `undefined` if that is up to a separator. */
+  readonly expected: number | undefined;
 
-  constructor(partial: Buffer, wanted: string) {
+  constructor(partial: Buffer, wanted: string, expected?: number) {
     super(`cannot read ${wanted}: the stream ended after ${count(partial.length)}`);
     this.partial = partial;
+    this.expected = expected;
   }
 }
 
-/** More bytes than the limit, and no separator. They stay in the reader. */
+/** More bytes than the limit in front of a separator. They stay in the reader. */
 export class LimitOverrunError extends ProgramError {
   override name = 'LimitOverrunError';
-  /** How many bytes to skip, to get on behind them. */
+  /** How many bytes there are before the separator, or before the place where one may begin. */
   readonly consumed: number;
 
   constructor(wanted: string, limit: number, consumed: number) {
@@ -57,6 +60,8 @@ export class StreamReader implements AsyncIterable<Buffer> {
   #wake: (() => void) | undefined;
 
   constructor(socket: Socket, { limit = LIMIT, signal }: StreamReaderOptions = {}) {
+    // With NaN nothing would ever be too much.
+    if (!(limit > 0)) throw new RangeError(`the limit must be over 0, not ${limit}`);
     this.#socket = socket;
     this.#limit = limit;
     this.#signal = signal;
@@ -88,16 +93,16 @@ export class StreamReader implements AsyncIterable<Buffer> {
 
   /** At most `n` bytes, as soon as there are any; none at the end. Without a limit, as Python's `read()`, the peer would decide about our memory. */
   async read(n: number, { signal }: ReadOptions = {}): Promise<Buffer> {
-    if (!(n >= 0)) throw new RangeError(`cannot read ${n} bytes`);
+    checkSize(n);
     while (n > 0 && this.#arrived.length === 0 && !this.#eof) await this.#wait(signal);
     return this.#take(Math.min(n, this.#arrived.length));
   }
 
   /** Exactly `n` bytes. Rejects with an {@link IncompleteReadError} if the stream ends before. */
   async readexactly(n: number, { signal }: ReadOptions = {}): Promise<Buffer> {
-    if (!(n >= 0)) throw new RangeError(`cannot read ${n} bytes`);
+    checkSize(n);
     while (this.#arrived.length < n) {
-      if (this.#eof) throw new IncompleteReadError(this.#take(this.#arrived.length), count(n));
+      if (this.#eof) throw new IncompleteReadError(this.#take(this.#arrived.length), count(n), n);
       await this.#wait(signal);
     }
     return this.#take(n);
@@ -111,7 +116,7 @@ export class StreamReader implements AsyncIterable<Buffer> {
     let searched = 0;
     for (;;) {
       const at = this.#arrived.indexOf(bytes, searched);
-      if (at > this.#limit) throw new LimitOverrunError(wanted, this.#limit, at + bytes.length);
+      if (at > this.#limit) throw new LimitOverrunError(wanted, this.#limit, at);
       if (at >= 0) return this.#take(at + bytes.length);
       // The last bytes may be the first of a separator.
       searched = Math.max(0, this.#arrived.length + 1 - bytes.length);
@@ -127,8 +132,11 @@ export class StreamReader implements AsyncIterable<Buffer> {
       return await this.readuntil('\n', options);
     } catch (error) {
       if (error instanceof IncompleteReadError) return error.partial;
-      // Else the next readline would fail as well, at once and for ever.
-      if (error instanceof LimitOverrunError) this.#take(error.consumed);
+      if (error instanceof LimitOverrunError) {
+        // Else the next readline would fail as well, at once and for ever.
+        this.#take(error.consumed);
+        if (this.#arrived.length > 0) this.#take(1); // the line feed
+      }
       throw error;
     }
   }
@@ -166,6 +174,10 @@ export class StreamReader implements AsyncIterable<Buffer> {
       signal?.addEventListener('abort', wake);
     });
   }
+}
+
+function checkSize(n: number): void {
+  if (!Number.isInteger(n) || n < 0) throw new RangeError(`cannot read ${n} bytes`);
 }
 
 function count(bytes: number): string {

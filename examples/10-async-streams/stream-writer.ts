@@ -8,6 +8,8 @@ import type { ReadOptions } from './stream-reader.ts';
 export interface StreamWriterOptions {
   /** How long the peer may be silent, without ending its half, after `close` has sent everything, in milliseconds. Default 2,000. */
   linger?: number | undefined;
+  /** How long closing may take in all, in milliseconds. `drain` before `close` what may take longer. Default 60,000. */
+  closeTimeout?: number | undefined;
 }
 
 export interface ExtraInfo {
@@ -23,15 +25,17 @@ export interface ExtraInfo {
 export class StreamWriter {
   readonly #socket: Socket;
   readonly #linger: number;
+  readonly #closeTimeout: number;
   readonly #info: ExtraInfo;
   readonly #draining = new Set<() => void>();
   readonly #closed: Promise<void>;
   #closing = false;
   #error: Error | undefined;
 
-  constructor(socket: Socket, { linger = 2000 }: StreamWriterOptions = {}) {
+  constructor(socket: Socket, { linger = 2000, closeTimeout = 60_000 }: StreamWriterOptions = {}) {
     this.#socket = socket;
     this.#linger = linger;
+    this.#closeTimeout = closeTimeout;
     // Now, since a socket that is closed knows it no more.
     this.#info = {
       peername: [socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0],
@@ -71,6 +75,11 @@ export class StreamWriter {
     socket.write(data);
   }
 
+  /** The same for each of them. */
+  writelines(list: Iterable<string | Uint8Array>): void {
+    for (const data of list) this.write(data);
+  }
+
   /** Waits while more is written than the peer reads. Rejects if the connection is lost. */
   async drain({ signal }: ReadOptions = {}): Promise<void> {
     const socket = this.#socket;
@@ -106,6 +115,14 @@ export class StreamWriter {
     socket.removeAllListeners('data').resume();
     // And a peer that never ends its half would keep the connection.
     socket.end(() => socket.setTimeout(this.#linger));
+    // Nor may one that sends a byte now and then, or reads one.
+    const timer = setTimeout(() => this.abort(), this.#closeTimeout);
+    socket.on('close', () => clearTimeout(timer));
+  }
+
+  /** Whether `close` was called, or the connection is gone. */
+  isClosing(): boolean {
+    return this.#closing || this.#socket.destroyed;
   }
 
   /** Closes now: Python's `transport.abort()`. */

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server } from 'node:net';
 import { addAbortSignal } from 'node:stream';
-import { explain, formatAddress } from '@shared/program';
+import { explain, formatAddress, peerName } from '@shared/program';
 import { StreamReader } from './stream-reader.ts';
 import { StreamWriter } from './stream-writer.ts';
 import { isCancellation, TaskGroup, TimeoutError, timeout } from './tasks.ts';
@@ -28,6 +28,8 @@ export interface ServerOptions {
   idleTimeout?: number;
   /** The same once it has been sent everything, and only its end is waited for. Default 2,000. */
   linger?: number;
+  /** How long closing a connection may take in all, though the client sends on or reads slowly, in milliseconds. Default 60,000. */
+  closeTimeout?: number;
   /** How many clients are served at once; one more is closed as soon as it connects. Default 10,000. */
   maxConnections?: number;
   /** Where a line about each client goes. Default: nowhere. */
@@ -40,13 +42,13 @@ export interface ServerOptions {
  * (Tutorials 000 §8.2, 001 §4.1, 002 §1.3)
  */
 export function startServer(handler: ClientConnected, options: ServerOptions = {}): Server {
-  const { signal, deadline = 2000, limit, linger, log = () => {} } = options;
+  const { signal, deadline = 2000, limit, linger, closeTimeout, log = () => {} } = options;
   const { idleTimeout = 5 * 60_000, maxConnections = 10_000 } = options;
   const conversations = new TaskGroup();
   const open = new Set<() => void>();
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const client = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0);
+    const client = peerName(socket);
     log(`${client} connected`);
     let failure: Error | undefined;
     socket.on('error', (error) => {
@@ -63,7 +65,7 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
       log(`${client} dropped: idle for ${Number(socket.timeout) / 1000} s`),
     );
     socket.setTimeout(idleTimeout);
-    const writer = new StreamWriter(socket, { linger });
+    const writer = new StreamWriter(socket, { linger, closeTimeout });
     const drop = () => {
       log(`${client} dropped: not done within ${deadline / 1000} s`);
       writer.abort();
@@ -92,6 +94,10 @@ export function startServer(handler: ClientConnected, options: ServerOptions = {
     }, deadline).unref();
   };
   signal?.addEventListener('abort', stop);
+  // It may have been told to before there was anything to stop.
+  server.on('listening', () => {
+    if (signal?.aborted) stop();
+  });
   server.on('close', () => signal?.removeEventListener('abort', stop));
   return server;
 }

@@ -4,6 +4,9 @@
  */
 import { ProgramError } from '@shared/program';
 
+/** The longest time for which a timer can be set, in milliseconds: 24.8 days. */
+export const LONGEST = 2 ** 31 - 1;
+
 /** What {@link timeout} throws. */
 export class TimeoutError extends ProgramError {
   override name = 'TimeoutError';
@@ -16,9 +19,9 @@ export class TimeoutError extends ProgramError {
 export async function timeout<T>(ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const { signal } = controller;
-  const timer = setTimeout(() => {
-    controller.abort(new TimeoutError(`timed out after ${ms / 1000} s`));
-  }, ms);
+  const late = () => controller.abort(new TimeoutError(`timed out after ${ms / 1000} s`));
+  // Node would make 1 ms of Infinity, or of a month.
+  const timer = setTimeout(late, Math.min(ms, LONGEST));
   try {
     return await run(signal);
   } catch (error) {
