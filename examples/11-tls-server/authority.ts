@@ -84,7 +84,8 @@ async function issue(options: LeafOptions, issuer: Issuer): Promise<Identity> {
     new BasicConstraintsExtension(false, undefined, true),
     new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
     new ExtendedKeyUsageExtension([purpose]),
-    // The subject's common name counts for nothing: a client compares these.
+    // Browsers compare nothing else. Node, curl and Python would take the subject's common name
+    // where these are missing. (RFC 9525 §2)
     new SubjectAlternativeNameExtension(
       names.map((value) => ({ type: isIP(value) ? 'ip' : 'dns', value })),
     ),

@@ -22,7 +22,7 @@ export const DIRECTORY = import.meta.dirname;
 const AUTHORITY = 'net-by-example CA';
 /** Certificates that end sooner than this are made anew, in milliseconds: 30 of their 90 days. */
 const RENEWAL = 30 * 24 * 60 * 60_000;
-/** So long nobody takes to make them, in milliseconds: a lock that is older was left by a crash. */
+/** So long nobody takes to write five files, in milliseconds: a lock that is older was left by a crash. */
 const STALE = 10_000;
 /** The authority first: what has been interrupted is then known as ours. Its key is in no file. */
 const FILES = ['ca.crt', 'server.crt', 'server.key', 'client.crt', 'client.key'] as const;
@@ -34,19 +34,23 @@ const FILES = ['ca.crt', 'server.crt', 'server.key', 'client.crt', 'client.key']
 export async function loadCertificates(directory: string = DIRECTORY): Promise<Certificates> {
   const found = await find(directory);
   if (found !== undefined) return found;
-  await mkdir(directory, { recursive: true });
+  // Whoever can write to the folder can put his own key there.
+  await mkdir(directory, { recursive: true, mode: 0o755 });
+  const made = await make();
   // Two programs that start together would each write their own, and one's key could end beside
   // the other's certificate. So the second waits, and takes what the first has made.
   return await locked(join(directory, '.lock.key'), async () => {
-    return (await find(directory)) ?? (await renew(directory));
+    return (await find(directory)) ?? (await save(made, directory));
   });
 }
 
 /** What is there if all of it is, fits together and is fresh; `undefined` if it is to be made. */
 async function find(directory: string): Promise<Certificates | undefined> {
-  const pems = await Promise.all(
-    FILES.map((file) => readFile(join(directory, file), 'utf8').catch(ifThere)),
-  );
+  const pems: (string | undefined)[] = [];
+  // The last first: then all that another program has just made has its ca.crt when we come to it.
+  for (const file of FILES.toReversed()) {
+    pems.unshift(await readFile(join(directory, file), 'utf8').catch(ifThere));
+  }
   if (pems.every((pem) => pem === undefined)) return undefined;
   for (const [at, file] of FILES.entries()) {
     const pem = pems[at];
@@ -96,26 +100,30 @@ function isGood({ ca, server, client }: Certificates): boolean {
 }
 
 /** A new authority each time, for the key of the old one is gone: nobody can steal what is not kept. */
-async function renew(directory: string): Promise<Certificates> {
+async function make(): Promise<Certificates> {
   // Only here: who finds certificates, or just asks where they are, need not wait for the library.
   const { createAuthority } = await import('./authority.ts');
   const authority = await createAuthority(AUTHORITY);
   const names = ['localhost', '127.0.0.1', '::1'];
   const server = await authority.issue({ name: 'localhost', names });
   const client = await authority.issue({ name: 'client', usage: 'client' });
-  const pems = [authority.cert, server.cert, server.key, client.cert, client.key];
+  return { ca: authority.cert, server, client };
+}
+
+async function save(made: Certificates, directory: string): Promise<Certificates> {
+  const { ca, server, client } = made;
+  const pems = [ca, server.cert, server.key, client.cert, client.key];
   for (const [at, file] of FILES.entries()) {
     const path = join(directory, file);
     const draft = `${path}.${randomUUID()}.key`;
     // The mode at once, not by a chmod behind it: in between others could open the file.
     await writeFile(draft, pems[at] ?? '', {
-      flag: 'wx',
       mode: file.endsWith('.key') ? 0o600 : 0o644,
     });
     // And not into the file itself: whoever reads it just then would get half a key.
     await rename(draft, path);
   }
-  return { ca: authority.cert, server, client };
+  return made;
 }
 
 /** Does the work while nobody else, in any process, does it under the same lock. */

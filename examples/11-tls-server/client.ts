@@ -13,7 +13,7 @@ import {
   flag,
   formatAddress,
   host,
-  integer,
+  milliseconds,
   ProgramError,
   port,
   program,
@@ -64,11 +64,19 @@ export async function handshake(socket: TLSSocket, timeout: number, what: string
     // Not 'connect': that is TCP's, when nobody has proved anything yet.
     await once(socket, 'secureConnect');
   } catch (error) {
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    const hungUp = code === 'ECONNRESET' && syscall !== 'connect';
-    throw hungUp
-      ? new ProgramError(`${what}: it hung up in the middle of the handshake; does it speak TLS?`)
-      : explained(error, what);
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ECONNRESET') {
+      throw new ProgramError(
+        `${what}: it hung up in the middle of the handshake; does it speak TLS?`,
+      );
+    }
+    const known = explained(error, what);
+    // OpenSSL has more reasons to refuse a certificate than explain.ts has sentences.
+    throw socket.authorizationError && known === error
+      ? new ProgramError(`${what}: its certificate is refused: ${message} (${code})`, {
+          cause: error,
+        })
+      : known;
   } finally {
     clearTimeout(timer);
   }
@@ -126,7 +134,7 @@ program(import.meta, {
     port: port(8443),
     certs: text(DIRECTORY, 'the folder of the certificates; its ca.crt is trusted'),
     mutual: flag("show the server that folder's client certificate"),
-    timeout: integer(3000, { min: 1 }, 'how long connecting may take, in milliseconds'),
+    timeout: milliseconds(3000, 'how long connecting may take'),
   },
   async run({ host, port, certs, mutual, timeout }, { args, signal }) {
     const socket = await connectTo({

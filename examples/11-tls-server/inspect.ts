@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { connect, rootCertificates, type TLSSocket } from 'node:tls';
-import { formatAddress, integer, port, program, text, UsageError } from '@shared/program';
+import { formatAddress, milliseconds, port, program, text, UsageError } from '@shared/program';
 import { DIRECTORY } from './certificates.ts';
 import { handshake } from './client.ts';
 import { explainTls, printable } from './explain.ts';
@@ -49,12 +49,11 @@ export async function inspect(options: InspectOptions): Promise<[string, string]
 }
 
 function describe(socket: TLSSocket, host: string, now: number): [string, string][] {
-  const { name = 'a group that this Node has no name for', size } =
-    socket.getEphemeralKeyInfo() as { name?: string; size?: number };
+  const cipher = socket.getCipher().standardName;
   const lines: [string, string][] = [
     ['version', String(socket.getProtocol())],
-    ['cipher', socket.getCipher().standardName],
-    ['key exchange', size === undefined ? name : `${name}, ${size} bits`],
+    ['cipher', cipher],
+    ['key exchange', cipher.startsWith('TLS_RSA_') ? 'RSA, no forward secrecy' : group(socket)],
     ['ALPN', socket.alpnProtocol || 'none'],
   ];
   const certificate = socket.getPeerX509Certificate();
@@ -62,9 +61,9 @@ function describe(socket: TLSSocket, host: string, now: number): [string, string
     const { subject, subjectAltName = 'none', issuer, validFrom, validTo } = certificate;
     const days = Math.floor((Date.parse(validTo) - now) / DAY);
     lines.push(
-      ['subject', subject.replaceAll('\n', ', ')],
+      ['subject', oneLine(subject)],
       ['names', subjectAltName],
-      ['issuer', issuer.replaceAll('\n', ', ')],
+      ['issuer', oneLine(issuer)],
       ['valid', `${date(validFrom)} to ${date(validTo)}, ${days} days left`],
     );
   }
@@ -76,8 +75,21 @@ function describe(socket: TLSSocket, host: string, now: number): [string, string
   return lines.map(([name, value]) => [name, printable(value)]);
 }
 
+function group(socket: TLSSocket): string {
+  const info = socket.getEphemeralKeyInfo() as { type?: string; name?: string; size?: number };
+  const { type = 'a group that this Node has no name for', name = type, size } = info;
+  return size === undefined ? name : `${name}, ${size} bits`;
+}
+
+/** Node has `undefined` for a name with nothing in it, whatever its types say; from 26 on an empty text. */
+function oneLine(name: string | undefined): string {
+  return name?.replaceAll('\n', ', ') || 'none';
+}
+
 function date(text: string): string {
-  return new Date(text).toISOString().slice(0, 10);
+  const time = Date.parse(text);
+  // What a stranger has written need not be a date.
+  return Number.isNaN(time) ? text : new Date(time).toISOString().slice(0, 10);
 }
 
 /** The CA of this example is one more, where it has been made. */
@@ -94,7 +106,7 @@ program(import.meta, {
   args: 'HOST [PORT]',
   options: {
     certs: text(DIRECTORY, 'the folder whose ca.crt is trusted beside the public CAs'),
-    timeout: integer(5000, { min: 1 }, 'how long connecting may take, in milliseconds'),
+    timeout: milliseconds(5000, 'how long connecting may take'),
   },
   async run({ certs, timeout }, { args: [host, number = '443', ...more], signal }) {
     if (host === undefined || more.length > 0) throw new UsageError('want HOST and perhaps PORT');
