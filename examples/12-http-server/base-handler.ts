@@ -5,6 +5,11 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { errorPage, phrase } from './error-page.ts';
 import type { HTTPServer } from './http-server.ts';
+import { HttpError } from './raw-response.ts';
+import { type Field, type Head, readHead } from './request-head.ts';
+
+/** How many headers a request may have, as in Python. */
+const MAX_HEADERS = 100;
 
 /** Derive from it and write `doGET()`, `doPOST()` …, which may be async. (Tutorials 001 §3.2, 002 §2.1) */
 export class BaseHTTPRequestHandler {
@@ -45,18 +50,32 @@ export class BaseHTTPRequestHandler {
 
   /** Calls the method that is named for the request's, or answers 501. */
   async handle(): Promise<void> {
-    const { command, rfile, requestVersion } = this;
+    const head = this.#readHead();
+    if (head instanceof HttpError) return this.sendError(head.status, head.message);
+    const { command } = this;
     const method = (this as unknown as Record<string, unknown>)[`do${command}`];
-    const isNew = requestVersion !== 'HTTP/1.0';
-    const expect = isNew ? this.headers.expect?.toLowerCase() : undefined;
-    const hosts = rfile.rawHeaders.filter((name, at) => at % 2 === 0 && /^host$/i.test(name));
-    // Of two hosts, a proxy in front of us may have looked at the other one.
-    if (hosts.length > 1 || (isNew && hosts.length === 0)) this.sendError(400, 'Bad Host header');
-    else if (typeof method !== 'function') this.sendError(501, `Unsupported method ('${command}')`);
-    else if (expect === undefined) await method.call(this);
-    else if (expect !== '100-continue') this.sendError(417);
-    else if (this.handleExpect100()) await method.call(this);
+    if (typeof method !== 'function') this.sendError(501, `Unsupported method ('${command}')`);
+    else if (!head.expectsContinue || this.handleExpect100()) await method.call(this);
     if (!this.wfile.headersSent) throw new Error(`do${command} has sent no response`);
+  }
+
+  /** What node:http lets pass is held to the rules of raw-server.ts: one good Host, one length … */
+  #readHead(): Head | HttpError {
+    const { command: method, requestVersion: version } = this;
+    const { url: target = '', rawHeaders } = this.rfile;
+    const fields: Field[] = [];
+    for (let at = 0; at < rawHeaders.length; at += 2) {
+      fields.push([rawHeaders[at] ?? '', rawHeaders[at + 1] ?? '']);
+    }
+    // Node takes a request line that says HTTP/2.0, as if we spoke that.
+    if (!version.startsWith('HTTP/1.')) return new HttpError(505, phrase(505));
+    if (fields.length > MAX_HEADERS) return new HttpError(431, 'Too many headers');
+    try {
+      return readHead({ method, target, version }, fields, Number.POSITIVE_INFINITY);
+    } catch (error) {
+      if (error instanceof HttpError) return error;
+      throw error;
+    }
   }
 
   /** The client asks before it sends a body. Tells it to; or sends an error and returns false. */

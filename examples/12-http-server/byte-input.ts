@@ -28,8 +28,8 @@ export class ByteInput {
     while (this.#at === this.#chunk.length) yield;
   }
 
-  /** A line without its CR LF. Throws `tooLong()` if it has more than `limit` bytes with them. */
-  *line(limit: number, tooLong: () => HttpError): Reading<string> {
+  /** A line without its CR LF. Throws `tooLong(start)` if it has more than `limit` bytes with them. */
+  *line(limit: number, tooLong: (start: string) => HttpError): Reading<string> {
     const line = new Collector();
     for (;;) {
       yield* this.ready();
@@ -41,9 +41,9 @@ export class ByteInput {
       if (CONTROL.test(piece.toString('latin1'))) {
         throw new HttpError(400, 'a line has a control character in it');
       }
-      if (end - this.#at > room) throw tooLong();
-      this.#at = end;
       line.append(piece);
+      if (end - this.#at > room) throw tooLong(line.take().toString('latin1'));
+      this.#at = end;
       if (found !== -1) break;
     }
     const text = line.take().toString('latin1');

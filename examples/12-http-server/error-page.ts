@@ -37,12 +37,14 @@ const EXPLAIN: Record<number, string> = {
   411: 'Client must specify Content-Length',
   412: 'Precondition in headers is false',
   413: 'Entity is too large',
+  414: 'URI is too long',
   415: 'Entity body in unsupported format',
   416: 'Cannot satisfy request range',
   417: 'Expect condition could not be satisfied',
   431: 'The server is unwilling to process the request because its header fields are too large',
   500: 'Server got itself in trouble',
   501: 'Server does not support this operation',
+  505: 'Cannot fulfill request',
 };
 
 /** What node:http says of bytes that are no request. */
@@ -50,11 +52,16 @@ export type ParseError = Error & { code?: string; rawPacket?: Buffer; bytesParse
 
 /** The status and the message for them. */
 export function refusalOf({ code, rawPacket, bytesParsed = 0 }: ParseError): [number, string] {
-  if (code === 'HPE_HEADER_OVERFLOW') return [431, phrase(431)];
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, phrase(408)];
   const text = rawPacket?.toString('latin1') ?? '';
   const line = text.slice(text.lastIndexOf('\n', bytesParsed - 1) + 1);
-  const [, method] = line.match(/^([-!#$%&'*+.^`|~\w]+) \S+ HTTP\/1\.[01]\r\n/) ?? [];
-  if (code !== 'HPE_INVALID_METHOD' || method === undefined) return [400, 'Bad request syntax'];
-  return [501, `Unsupported method ('${method}')`];
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    // Of a long request line we see the beginning only if all of it came in one packet.
+    const status = /^[A-Z-]+ /.test(line) ? 414 : 431;
+    return [status, phrase(status)];
+  }
+  const [, method] = line.match(/^([-!#$%&'*+.^`|~\w]+) \S+ HTTP\/\d\.\d\r\n/) ?? [];
+  if (method === undefined) return [400, 'Bad request syntax'];
+  if (code === 'HPE_INVALID_METHOD') return [501, `Unsupported method ('${method}')`];
+  return code === 'HPE_INVALID_VERSION' ? [505, phrase(505)] : [400, 'Bad request syntax'];
 }

@@ -13,6 +13,8 @@ type Page = [type: string, body: string];
 
 /** `/`, `/time`, `/api/data`, `/form` and `POST /submit`. (Tutorial 003 §07, program 2) */
 export class CustomHTTPRequestHandler extends SimpleHTTPRequestHandler {
+  override allow = 'GET, HEAD, POST, OPTIONS';
+
   override async doGET(): Promise<void> {
     const page = this.#page();
     await (page ? this.#send(page) : super.doGET());

@@ -22,17 +22,7 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import {
-  dial,
-  listen,
-  readAll,
-  readBytes,
-  reset,
-  run,
-  testReadme,
-  testServer,
-  testUsage,
-} from '@shared/testing';
+import { dial, listen, readAll, readBytes, reset, run, testReadme } from '@shared/testing';
 import { noBrowser, openPage } from '@shared/testing/browser';
 import { listInside, namesOf, openInside } from './folder.ts';
 import { CustomHTTPRequestHandler } from './handler.ts';
@@ -45,6 +35,9 @@ import {
 } from './http-server.ts';
 import { createRawServer } from './raw-server.ts';
 import { createFileServer } from './server.ts';
+
+// Not UTC, as on most machines: a date of HTTP must not be taken for local time.
+process.env.TZ = 'Asia/Shanghai';
 
 const SERVER = join(import.meta.dirname, 'server.ts');
 const HANDLER = join(import.meta.dirname, 'handler.ts');
@@ -147,7 +140,11 @@ async function ask(
 /** Reads one answer with a Content-Length from a connection, and leaves the rest. */
 async function readAnswer(socket: Socket, method = 'GET'): Promise<Answer> {
   let head = '';
-  while (!head.endsWith('\r\n\r\n')) head += (await readBytes(socket, 1)).toString('latin1');
+  while (!head.endsWith('\r\n\r\n')) {
+    // No more than is missing for sure: what is behind the head may be the next answer.
+    const missing = head.match(/\r\n\r$|\r\n$|\r$/)?.[0].length ?? 0;
+    head += (await readBytes(socket, 4 - missing)).toString('latin1');
+  }
   const answer = parse(Buffer.from(head, 'latin1'));
   const length = method === 'HEAD' ? 0 : Number(answer.headers['content-length'] ?? 0);
   return { ...answer, body: (await readBytes(socket, length)).toString() };
@@ -236,7 +233,7 @@ describe('BaseHTTPRequestHandler', { concurrency: true }, () => {
       class extends Hello {
         override doGET() {
           this.sendResponse(200);
-          this.sendHeader('Content-Length', '1000');
+          this.sendHeader('X-Half', 'an answer');
           throw new Error('told to fail');
         }
         doPOST() {}
@@ -248,6 +245,7 @@ describe('BaseHTTPRequestHandler', { concurrency: true }, () => {
     const answer = await ask(t, port, '/');
     assert.equal(answer.status, '500 Internal Server Error');
     assert.match(answer.body, /Server got itself in trouble/);
+    assert.equal(answer.headers['x-half'], undefined);
     assert.match(log[1] ?? '', /^127\.0\.0\.1 - - \[DATE\] Error: told to fail\\x0a +at /);
     for (const [method, error] of [
       ['POST', 'Error: doPOST has sent no response'],
@@ -295,22 +293,47 @@ describe('BaseHTTPRequestHandler', { concurrency: true }, () => {
     ]);
   });
 
-  test('wants one Host, but of an HTTP/1.0 client', async (t) => {
+  test('holds what node:http lets pass to the rules of the server by hand', async (t) => {
     const { open } = await start(t, Hello);
+    const host = 'Host: a\r\n';
     for (const [request, status] of [
-      ['GET / HTTP/1.1\r\n\r\n', '400 Bad Host header'],
-      ['GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', '400 Bad Host header'],
-      ['GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n', '400 Bad Host header'],
-      ['GET / HTTP/1.0\r\n\r\n', '200 OK'],
-      ['GET / HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n', '200 OK'],
+      ['GET / HTTP/1.0\r\n', '200 OK'],
+      ['GET / HTTP/1.1\r\n', '400 there is no Host'],
+      [`GET / HTTP/1.0\r\n${host}${host}`, '400 there is more than one Host'],
+      ['GET / HTTP/1.1\r\nHost:\r\n', '400 the Host is malformed'],
+      ['GET / HTTP/1.1\r\nHost: a/b\r\n', '400 the Host is malformed'],
+      [`GET * HTTP/1.1\r\n${host}`, '400 the target is malformed'],
+      [`GET /#x HTTP/1.1\r\n${host}`, '400 the target is malformed'],
+      [`GET https://a/ HTTP/1.1\r\n${host}`, '400 the target is malformed'],
+      [`GET / HTTP/2.0\r\n${host}`, '505 HTTP Version Not Supported'],
+      [
+        `GET / HTTP/1.1\r\n${host}Content-Length: 010\r\n`,
+        '400 the Content-Length is not a number',
+      ],
+      [
+        `GET / HTTP/1.0\r\n${host}Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n`,
+        '400 HTTP/1.0 has no Transfer-Encoding',
+      ],
+      [
+        `GET / HTTP/1.1\r\n${host}Transfer-Encoding: gzip, chunked\r\n`,
+        '501 the only Transfer-Encoding here is chunked',
+      ],
+      [
+        `GET / HTTP/1.1\r\n${host}Expect: miracles\r\n`,
+        '417 the only expectation that can be met is 100-continue',
+      ],
+      [`GET / HTTP/1.1\r\n${host}${'a:b\r\n'.repeat(100)}`, '431 Too many headers'],
     ] as const) {
       const [client] = await open();
-      client.write(request);
-      assert.equal(parse(await readAll(client)).status, status, request);
+      client.write(`${request}\r\n`);
+      assert.equal(parse(await readAll(client)).status, status, request.slice(0, 200));
     }
+    const [client] = await open();
+    client.write(`GET / HTTP/1.1\r\n${host}Connection: close\r\n${'a:b\r\n'.repeat(98)}\r\n`);
+    assert.equal(parse(await readAll(client)).status, '200 OK', '100 headers');
   });
 
-  test('tells a client that asks to go on, and refuses other expectations', async (t) => {
+  test('tells a client that asks to go on', async (t) => {
     const { open } = await start(
       t,
       class extends Hello {
@@ -331,13 +354,10 @@ describe('BaseHTTPRequestHandler', { concurrency: true }, () => {
     assert.equal((await readBytes(client, 25)).toString(), 'HTTP/1.1 100 Continue\r\n\r\n');
     client.write('0123456789');
     assert.equal((await readAnswer(client)).body, '10');
-    const [other] = await open();
-    other.write(post('miracles'));
-    assert.equal((await readAnswer(other)).status, '417 Expectation Failed');
     // No method for it, so it need not send its body either.
-    const [third] = await open();
-    third.write(post('100-continue').replace('POST', 'PUT'));
-    assert.equal((await readAnswer(third)).status, "501 Unsupported method ('PUT')");
+    const [other] = await open();
+    other.write(post('100-continue').replace('POST', 'PUT'));
+    assert.equal((await readAnswer(other)).status, "501 Unsupported method ('PUT')");
   });
 
   test('takes a target with a scheme and a host', async (t) => {
@@ -350,10 +370,10 @@ describe('BaseHTTPRequestHandler', { concurrency: true }, () => {
         }
       },
     );
-    for (const target of ['http://x/a?b', 'HTTPS://x', '//x/a', '*']) await ask(t, port, target);
+    for (const target of ['http://x/a?b', 'HTTP://x', '//x/a']) await ask(t, port, target);
     assert.deepEqual(
       log.filter((_, at) => at % 2 === 0).map((line) => line.split('] ')[1]),
-      ['/a?b', '/', '/x/a', '/*'],
+      ['/a?b', '/', '/x/a'],
     );
   });
 });
@@ -374,6 +394,8 @@ const FILES = {
   '.hidden': 'hidden',
   Zeta: 'capital',
   'data.JSON': '{}',
+  'mod.py': 'pass',
+  'mod.ts': 'void 0',
 };
 /** Names that Windows does not allow. */
 const ODD = {
@@ -394,7 +416,7 @@ describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
     for (const [path, status, type = 'text/html;charset=utf-8', length, location] of [
       ['/', '200 OK', html],
       ['/hello.txt', '200 OK', 'text/plain', '14'],
-      ['/hello.txt?q=1#f', '200 OK', 'text/plain', '14'],
+      ['/hello.txt?q=1', '200 OK', 'text/plain', '14'],
       ['/hello.txt/', nothing],
       ['/hello.txt/x', nothing],
       ['/nope', nothing],
@@ -413,6 +435,8 @@ describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
       ['/%2541.txt', '200 OK', 'text/plain', '9'],
       ['/%41.txt', nothing],
       ['/data.JSON', '200 OK', 'application/json', '2'],
+      ['/mod.py', '200 OK', 'text/x-python', '4'],
+      ['/mod.ts', '200 OK', 'text/plain', '6'],
       ['/Zeta', '200 OK', 'application/octet-stream', '7'],
       ['/.hidden', '200 OK', 'application/octet-stream', '6'],
       ['/%ff', nothing],
@@ -467,6 +491,8 @@ describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
 <li><a href="Gr%C3%BC%C3%9Fe%20%E7%BD%91%E7%BB%9C%20%F0%9F%8E%89.txt">Grüße 网络 🎉.txt</a></li>
 <li><a href="hello.txt">hello.txt</a></li>
 <li><a href="it%27s.txt">it's.txt</a></li>
+<li><a href="mod.py">mod.py</a></li>
+<li><a href="mod.ts">mod.ts</a></li>
 <li><a href="old/">old/</a></li>
 <li><a href="site/">site/</a></li>
 <li><a href="sub/">sub/</a></li>
@@ -579,12 +605,18 @@ describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
       [`If-None-Match: ${etag}`, '304 Not Modified'],
       [`If-None-Match: "a", W/${etag}`, '304 Not Modified'],
       ['If-None-Match: *', '304 Not Modified'],
+      ['If-None-Match: "a,*,b"', '200 OK'],
       ['If-None-Match: "a"', '200 OK'],
       [`If-None-Match: "a"\r\nIf-Modified-Since: ${after}`, '200 OK'],
       [`If-Modified-Since: ${DATE}`, '304 Not Modified'],
       [`If-Modified-Since: ${after}`, '304 Not Modified'],
       [`If-Modified-Since: ${before}`, '200 OK'],
+      ['If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT', '304 Not Modified'],
+      ['If-Modified-Since: Sunday, 06-Nov-94 08:49:36 GMT', '200 OK'],
+      ['If-Modified-Since: Sun Nov  6 08:49:37 1994', '304 Not Modified'],
+      ['If-Modified-Since: Sun Nov  6 08:49:36 1994', '200 OK'],
       ['If-Modified-Since: 2100', '200 OK'],
+      ['If-Modified-Since: Fri, 01 Jan 2100 00:00:00', '200 OK'],
       ['If-Modified-Since: junk GMT', '200 OK'],
       [`If-Match: ${etag}`, '200 OK'],
       ['If-Match: *', '200 OK'],
@@ -611,6 +643,20 @@ describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
     const { port } = await start(t, directory);
     const { headers } = await ask(t, port, '/f');
     assert.ok(Date.parse(headers['last-modified'] ?? '') <= Date.parse(headers.date ?? ''));
+  });
+
+  test('answers OPTIONS with its methods', async (t) => {
+    for (const [what, allow] of [
+      [SimpleHTTPRequestHandler, 'GET, HEAD, OPTIONS'],
+      [CustomHTTPRequestHandler, 'GET, HEAD, POST, OPTIONS'],
+    ] as const) {
+      const { port } = await start(t, what);
+      for (const target of ['*', '/']) {
+        const { status, headers } = await ask(t, port, target, { method: 'OPTIONS' });
+        const { allow: said, 'content-length': length } = headers;
+        assert.deepEqual([status, said, length], ['200 OK', allow, '0']);
+      }
+    }
   });
 
   test('a redirect never leads to another host', async (t) => {
@@ -872,7 +918,7 @@ describe('a file on its way', { concurrency: true }, () => {
   test('costs little memory for a client that never reads, who is dropped', async (t) => {
     const directory = folder(t);
     sparse(directory, 'f', 10 * GiB);
-    const { open, logged } = await start(t, directory, { timeout: 300 });
+    const { open, logged } = await start(t, directory, { timeout: 1000 });
     const [client, receiver] = await open();
     client.write(get('/f'));
     let waiting = 0;
@@ -1018,18 +1064,27 @@ describe('clients', { concurrency: true }, () => {
 
   test('whose connection is to be closed get no further answer', async (t) => {
     const { open, log } = await start(t, Hello);
-    const [client] = await open();
-    client.write(get('/').replace('GET', 'PUT') + get('/'));
-    await readAll(client);
-    assert.deepEqual(log, [
-      "127.0.0.1 - - [DATE] code 501, message Unsupported method ('PUT')",
-      '127.0.0.1 - - [DATE] "PUT / HTTP/1.1" 501 -',
-    ]);
+    // The next request comes together with the refused one, or behind the answer with its body.
+    for (const [first, second] of [
+      [get('/').replace('GET', 'PUT') + get('/'), ''],
+      [get('/', 'Content-Length: 5\r\n').replace('GET', 'PUT'), `hello${get('/')}`],
+    ] as const) {
+      const [client, receiver] = await open();
+      const closed = once(receiver, 'close');
+      client.write(first);
+      await readAll(client);
+      client.end(second);
+      await closed;
+      assert.deepEqual(log.splice(0), [
+        "127.0.0.1 - - [DATE] code 501, message Unsupported method ('PUT')",
+        '127.0.0.1 - - [DATE] "PUT / HTTP/1.1" 501 -',
+      ]);
+    }
   });
 
-  test('that send more than 100 requests ahead are dropped', async (t) => {
+  test('that send more than 100 requests ahead are dropped', { timeout: 20_000 }, async (t) => {
     const { Waiting, asked } = waiting();
-    const { open } = await start(t, Waiting);
+    const { open } = await start(t, Waiting, { timeout: 0 });
     const [client, receiver] = await open();
     const first = asked();
     client.write(get('/').repeat(100));
@@ -1089,7 +1144,9 @@ describe('clients', { concurrency: true }, () => {
         'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
         '400 Bad request syntax',
       ],
-      [`GET /${'x'.repeat(17 * KiB)} HTTP/1.1\r\n`, '431 Request Header Fields Too Large'],
+      ['GET / HTTP/1\r\nHost: x\r\n\r\n', '400 Bad request syntax'],
+      ['GET / HTTP/1.2\r\nHost: x\r\n\r\n', '505 HTTP Version Not Supported'],
+      [`GET /${'x'.repeat(17 * KiB)} HTTP/1.1\r\n`, '414 URI Too Long'],
       [
         `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(17 * KiB)}\r\n`,
         '431 Request Header Fields Too Large',
@@ -1130,19 +1187,21 @@ describe('clients', { concurrency: true }, () => {
   test('that are slow with their headers or their body are told so', {
     timeout: 10_000,
   }, async (t) => {
-    const { open } = await start(t, CustomHTTPRequestHandler, {
-      headersTimeout: 300,
-      requestTimeout: 600,
+    const { port } = await start(t, CustomHTTPRequestHandler, {
+      headersTimeout: 800,
+      requestTimeout: 1000,
     });
-    for (const bytes of [
+    const slow = [
       'GET / HTTP/1.1\r\nHost: x\r\n',
       `POST /submit HTTP/1.1\r\nHost: x\r\n${FORM}Content-Length: 10\r\n\r\nname`,
-    ]) {
-      const [client] = await open();
+    ].map(async (bytes) => {
+      const client = await dial(t, port);
       client.write(bytes);
-      const answer = parse(await readAll(client));
-      assert.equal(answer.status, '408 Request Timeout');
-      assert.match(answer.body, /Request timed out; try again later/);
+      return parse(await readAll(client));
+    });
+    for (const { status, body } of await Promise.all(slow)) {
+      assert.equal(status, '408 Request Timeout');
+      assert.match(body, /Request timed out; try again later/);
     }
   });
 
@@ -1157,43 +1216,17 @@ describe('clients', { concurrency: true }, () => {
     assert.equal((await readAll(client)).length, 0);
   });
 
-  // A browser takes a second to start: these two have one together.
-  test('that are browsers', { skip: noBrowser }, async (t) => {
-    const page = await openPage(t);
-    page.on('dialog', () => assert.fail('a script of a file name ran'));
-
-    await t.test('find each file by its link in the listing', async (t) => {
-      const files = { ...FILES, ...odd };
-      const { port } = await start(t, folder(t, files));
-      await page.goto(`http://127.0.0.1:${port}/`);
-      const links = await page
-        .locator('li a')
-        .evaluateAll((all) =>
-          all.map((link) => [link.textContent ?? '', (link as unknown as { href: string }).href]),
-        );
-      const expected = new Map(Object.entries(files));
-      for (const [name = '', href = ''] of links) {
-        const content = expected.get(name);
-        if (content === undefined) continue; // a folder
-        assert.equal((await ask(t, port, new URL(href).pathname)).body, content, name);
-        expected.delete(name);
-      }
-      assert.deepEqual(
-        [...expected.keys()].filter((name) => !name.includes('/')),
-        [],
-      );
-      await page.getByText('sub/').click();
-      await page.getByText('inner.txt').click();
-      assert.equal(page.url(), `http://127.0.0.1:${port}/sub/inner.txt`);
-    });
-
-    await t.test('show the page of the server by hand', async (t) => {
-      const port = await listen(t, createRawServer());
-      await page.goto(`http://127.0.0.1:${port}/?<script>document.title='bad'</script>`);
-      assert.equal(await page.title(), 'HTTP by hand');
-      const shown = await page.locator('pre').textContent();
-      assert.match(shown ?? '', /^GET \/\?.*script.* HTTP\/1\.1\nHost: 127\.0\.0\.1:\d+\n/);
-    });
+  test('that wish for another protocol are answered in this one, and asked to come again', async (t) => {
+    const { open } = await start(t, folder(t, FILES));
+    const [client] = await open();
+    const wish = 'Connection: Upgrade\r\nUpgrade: h2c\r\n';
+    client.write(get('/hello.txt', wish) + get('/hello.txt'));
+    const { status, headers, body } = parse(await readAll(client));
+    assert.deepEqual(
+      [status, headers.connection, body],
+      ['200 OK', 'close', 'Hello, World!\n'],
+      'and no second answer, for which Node has lost the request',
+    );
   });
 
   test('are no more than they may be', async (t) => {
@@ -1203,6 +1236,45 @@ describe('clients', { concurrency: true }, () => {
     assert.equal((await readAll(second)).length, 0);
     first.write(get('/hello.txt'));
     assert.equal((await readAnswer(first)).status, '200 OK');
+  });
+});
+
+// A browser takes a second to start: these two have one together, and nobody else's clock runs.
+test('browsers', { skip: noBrowser }, async (t) => {
+  const page = await openPage(t);
+  page.on('dialog', () => assert.fail('a script of a file name ran'));
+
+  await t.test('find each file by its link in the listing', async (t) => {
+    const files = { ...FILES, ...odd };
+    const { port } = await start(t, folder(t, files));
+    await page.goto(`http://127.0.0.1:${port}/`);
+    const links = await page
+      .locator('li a')
+      .evaluateAll((all) =>
+        all.map((link) => [link.textContent ?? '', (link as unknown as { href: string }).href]),
+      );
+    const expected = new Map(Object.entries(files));
+    for (const [name = '', href = ''] of links) {
+      const content = expected.get(name);
+      if (content === undefined) continue; // a folder
+      assert.equal((await ask(t, port, new URL(href).pathname)).body, content, name);
+      expected.delete(name);
+    }
+    assert.deepEqual(
+      [...expected.keys()].filter((name) => !name.includes('/')),
+      [],
+    );
+    await page.getByText('sub/').click();
+    await page.getByText('inner.txt').click();
+    assert.equal(page.url(), `http://127.0.0.1:${port}/sub/inner.txt`);
+  });
+
+  await t.test('show the page of the server by hand', async (t) => {
+    const port = await listen(t, createRawServer());
+    await page.goto(`http://127.0.0.1:${port}/?<script>document.title='bad'</script>`);
+    assert.equal(await page.title(), 'HTTP by hand');
+    const shown = await page.locator('pre').textContent();
+    assert.match(shown ?? '', /^GET \/\?.*script.* HTTP\/1\.1\nHost: 127\.0\.0\.1:\d+\n/);
   });
 });
 
@@ -1240,14 +1312,19 @@ test('clients read why they are refused, although they are still sending', async
 test('clients that never stop sending what was refused are cut off', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { open } = await start(t, Hello);
-  const [client, receiver] = await open();
-  client.write('PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n');
-  await readAll(client);
-  client.write('x');
-  await once(receiver, 'data');
-  assert.equal(receiver.destroyed, false);
-  t.mock.timers.tick(2000);
-  assert.equal(receiver.destroyed, true);
+  for (const head of [
+    'PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n',
+    'nonsense\r\n\r\n',
+    'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n',
+  ]) {
+    const [client, receiver] = await open();
+    client.write(head);
+    await readAll(client);
+    client.write('x');
+    assert.equal(receiver.destroyed, false, head);
+    t.mock.timers.tick(2000);
+    assert.equal(receiver.destroyed, true, head);
+  }
 });
 
 describe('the end', { concurrency: true }, () => {
@@ -1265,10 +1342,10 @@ describe('the end', { concurrency: true }, () => {
     for (const client of [idle, silent, half]) assert.equal((await readAll(client)).length, 0);
   });
 
-  test('waits for answers, and lets nobody wait for another', async (t) => {
+  test('waits for answers, and lets nobody wait for another', { timeout: 20_000 }, async (t) => {
     for (const path of ['/early', '/late']) {
       const { Waiting, asked, go } = waiting();
-      const { server, open } = await start(t, Waiting);
+      const { server, open } = await start(t, Waiting, { timeout: 0 });
       const [client] = await open();
       const first = asked();
       client.write(get(path) + get('/second'));
@@ -1400,12 +1477,14 @@ describe("the tutorial's handler", { concurrency: true }, () => {
 });
 
 describe('the programs', { concurrency: true }, () => {
-  testUsage(SERVER);
-  testServer(SERVER, async (t, port) => {
-    assert.match((await ask(t, port, '/')).body, /<a href="http-server\.ts">/);
-  });
-  testServer(HANDLER, async (t, port) => {
+  // What they have in common, such as a port in use, is tested with that of raw-server.ts.
+  test('handler.ts has the pages, and the files of --directory', async (t) => {
+    const args = ['--port', '0', '--directory', folder(t, FILES)];
+    const program = run(t, HANDLER, args);
+    const port = await program.ready();
     assert.match((await ask(t, port, '/time')).body, /^当前服务器时间/);
+    assert.equal((await ask(t, port, '/hello.txt')).body, 'Hello, World!\n');
+    if (process.platform !== 'win32') assert.equal(await program.stop(), 0);
   });
 
   test('server.ts takes --bind, --directory and a port, and ends at once with a client', async (t) => {

@@ -84,9 +84,12 @@ export class HTTPServer extends Server {
   }
 
   #take(exchange: Exchange): void {
-    const { socket } = exchange[0];
+    const [{ socket, headers }, response] = exchange;
     const exchanges = this.#connections.get(socket);
     if (exchanges === undefined || !socket.writable) return;
+    // We speak no other protocol, and Node forgets what came in one packet with the wish for one: a
+    // client would wait for the answer to that for ever. So it is told that there will be none.
+    if (headers.upgrade !== undefined) response.shouldKeepAlive = false;
     exchanges.push(exchange);
     // One after another: else a client that asks 1,000 times at once makes us open 1,000 files.
     if (exchanges.length === 1) void this.#answer(socket, exchanges);

@@ -33,18 +33,23 @@ export function checkConditions(
   const isKnown =
     noneMatch === undefined
       ? time <= dateOf(headers['if-modified-since'])
-      : hasTag(noneMatch.replaceAll('W/', ''), etag);
+      : hasTag(noneMatch.replaceAll('W/"', '"'), etag);
   return isKnown ? 304 : undefined;
 }
 
 function hasTag(list: string, etag: string): boolean {
-  const tags = list.split(',').map((tag) => tag.trim());
-  return tags.includes('*') || tags.includes(etag);
+  const tags: string[] = list.match(/(?:W\/)?"[^"]*"/g) ?? [];
+  return list === '*' || tags.includes(etag);
 }
 
+/** The three forms that a date may have: today's, that of RFC 850, and C's asctime(). (RFC 9110 §5.6.7) */
+const DATE =
+  /^(?:\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT|\w{6,9}, \d\d-\w{3}-\d\d [\d:]{8} GMT|\w{3} \w{3} [\d ]\d [\d:]{8} \d{4})$/;
+
 /** NaN, of which every comparison is false, for none and for what is no date of HTTP. */
-function dateOf(header: string | undefined): number {
-  return header?.endsWith(' GMT') ? Date.parse(header) : Number.NaN;
+function dateOf(header = ''): number {
+  // asctime() does not say so, but this is not local time either.
+  return DATE.test(header) ? Date.parse(header.replace(/( GMT)?$/, ' GMT')) : Number.NaN;
 }
 
 /** What to send: 200 all of the file, 206 a part of it, 416 nothing. `end` is not included. */

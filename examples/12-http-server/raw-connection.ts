@@ -88,7 +88,6 @@ export function converse(socket: Socket, options: ConnectionOptions) {
 
   /** Answers in place of what was asked for, and ends the conversation. */
   function refuse(error: HttpError): void {
-    if (over) return;
     const { method } = parser;
     log(`${error.status}: ${error.message}`);
     socket.write(formatResponse(refusal(error), { method, connection: 'close' }));

@@ -5,7 +5,7 @@
  * raw-response.ts, raw-connection.ts and this file.
  */
 import { createServer, type Server } from 'node:net';
-import { host, port, program, serve } from '@shared/program';
+import { host, peerName, port, program, serve } from '@shared/program';
 import { converse } from './raw-connection.ts';
 import { HttpError, type Response } from './raw-response.ts';
 import type { Limits } from './request-body.ts';
@@ -41,7 +41,7 @@ export function createRawServer(options: RawServerOptions = {}): Server {
   const conversations = new Set<ReturnType<typeof converse>>();
 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const client = `${socket.remoteAddress}:${socket.remotePort}`;
+    const client = peerName(socket);
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     const conversation = converse(socket, {
       respond,

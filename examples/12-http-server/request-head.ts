@@ -1,7 +1,8 @@
 /**
  * The rules of a request's head: each line, and what all of them say together about where the body
  * ends. Whatever two servers could understand in two ways is refused: between a proxy and a server
- * that disagree about it, a second request can be smuggled through. Read request-parser.ts after.
+ * that disagree about it, a second request can be smuggled through. base-handler.ts holds to them
+ * what node:http lets pass. Read request-parser.ts after.
  *
  *     GET /time?zone=utc HTTP/1.1 CR LF     method SP target SP version
  *     Host: 127.0.0.1:8080 CR LF            name ":" value
@@ -103,12 +104,14 @@ function isHost(text: string): boolean {
 
 function findLength({ version }: RequestLine, headers: Field[], maxBody: number): Head['length'] {
   const [length, second] = values(headers, 'content-length');
+  const [coding] = values(headers, 'transfer-encoding');
   const codings = list(headers, 'transfer-encoding');
   if (second !== undefined) throw new HttpError(400, 'there is more than one Content-Length');
-  if (length !== undefined && !/^\d+$/.test(length)) {
+  // A number that begins with 0 is octal to some: 010 would be 8 bytes for them, and 10 for us.
+  if (length !== undefined && !/^(0|[1-9]\d*)$/.test(length)) {
     throw new HttpError(400, 'the Content-Length is not a number');
   }
-  if (codings.length === 0) {
+  if (coding === undefined) {
     if (length === undefined) return 0;
     if (Number(length) <= maxBody) return Number(length);
     throw tooLarge(maxBody);
@@ -133,9 +136,10 @@ function values(headers: Field[], name: string): string[] {
   return headers.filter(([one]) => one.toLowerCase() === name).map(([, value]) => value);
 }
 
-/** The same, each a list with commas, in lower case. */
+/** The same as one list with commas, in lower case. Empty elements do not count. (RFC 9110 §5.6.1) */
 function list(headers: Field[], name: string): string[] {
-  return values(headers, name).flatMap((value) => value.toLowerCase().split(',').map(trim));
+  const elements = values(headers, name).join().toLowerCase().split(',');
+  return elements.map(trim).filter((element) => element !== '');
 }
 
 /** Without spaces and tabs around it. Not String's trim(): that takes the byte A0 for a space too. */

@@ -63,8 +63,10 @@ export class RequestParser {
 
   *#head(): Reading<Head> {
     const { maxRequestLine, maxBody } = this.#limits;
-    const tooLong = () =>
-      new HttpError(414, `the request line is over the limit of ${maxRequestLine} bytes`);
+    const tooLong = (start: string) =>
+      start.includes(' ')
+        ? new HttpError(414, `the request line is over the limit of ${maxRequestLine} bytes`)
+        : new HttpError(501, 'this server knows no method as long as that');
     let line = '';
     for (let empty = 0; line === ''; empty++) {
       if (empty > EMPTY_LINES) throw new HttpError(400, 'there are too many empty lines');

@@ -19,8 +19,13 @@ export class SimpleHTTPRequestHandler extends BaseHTTPRequestHandler {
   directory = '.';
   /** What is shown instead of a folder's listing: the first of these that is there. */
   indexPages = ['index.html', 'index.htm'];
+  /** What it says to OPTIONS. */
+  allow = 'GET, HEAD, OPTIONS';
   /** Types by extension, with its dot. They come before those of the package `mime`. */
-  extensionsMap: Record<string, string> = {};
+  extensionsMap: Record<string, string> = {
+    '.py': 'text/x-python',
+    '.ts': 'text/plain', // a browser would play it: to `mime` it is an MPEG transport stream
+  };
 
   async doGET(): Promise<void> {
     const content = await this.sendHead();
@@ -35,6 +40,14 @@ export class SimpleHTTPRequestHandler extends BaseHTTPRequestHandler {
   async doHEAD(): Promise<void> {
     const content = await this.sendHead();
     await content?.[0].close();
+  }
+
+  /** Python has no do_OPTIONS(), and answers 501. */
+  doOPTIONS(): void {
+    this.sendResponse(200);
+    this.sendHeader('Allow', this.allow);
+    this.sendHeader('Content-Length', '0');
+    this.endHeaders();
   }
 
   /** Answers with all but the content of a file: that, if there is any to send, it returns. */
