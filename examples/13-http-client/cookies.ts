@@ -2,25 +2,30 @@
  * The cookie jar of a session. Which cookie goes where (Domain, Path, Secure, Expires, public
  * suffixes) is tough-cookie's work; the limit is ours. Part of session.ts: start there.
  */
-import { CookieJar } from 'tough-cookie';
+import { type Cookie, CookieJar } from 'tough-cookie';
 
-/** As many cookies as RFC 6265 §6.1 asks for; of more, the oldest goes. */
-const PER_HOST = 50;
+/** As many cookies as RFC 6265 §6.1 asks for, and each as long, in bytes; of more, the oldest goes. */
+const LIMITS = { perHost: 50, total: 3000, length: 4096 };
 
 export class Cookies {
-  readonly jar: CookieJar;
+  readonly #jar: CookieJar;
   /** A session without cookies does not ask the jar, which takes longer than the rest of a request. */
   #used: boolean;
 
   constructor(jar?: CookieJar) {
     this.#used = jar !== undefined;
-    this.jar = jar ?? new CookieJar();
+    this.#jar = jar ?? new CookieJar();
+  }
+
+  get jar(): CookieJar {
+    this.#used = true; // from now on by others as well
+    return this.#jar;
   }
 
   /** The `Cookie` header for a URL: what the caller set by hand, and what the jar has. */
   header(url: URL, byHand?: string): string | undefined {
     if (!this.#used) return byHand;
-    const stored = this.jar.getCookieStringSync(url.href);
+    const stored = this.#jar.getCookieStringSync(url.href);
     return [byHand, stored].filter(Boolean).join('; ') || undefined;
   }
 
@@ -28,14 +33,20 @@ export class Cookies {
   store(url: URL, headers: string | string[]): void {
     this.#used = true;
     for (const header of [headers].flat()) {
-      this.jar.setCookieSync(header, url.href, { ignoreError: true });
+      if (header.length > LIMITS.length) continue;
+      this.#jar.setCookieSync(header, url.href, { ignoreError: true });
     }
     // A server that sets a new one with each answer would fill the memory, and every request.
-    const [...kept] = this.jar.getCookiesSync(url.href, { allPaths: true });
-    const age = (cookie: (typeof kept)[number]) => cookie.creationIndex;
-    kept.sort((a, b) => age(b) - age(a));
-    for (const { domain, path, key } of kept.slice(PER_HOST)) {
-      this.jar.store.removeCookie(domain, path, key, () => {});
+    const kept = [...this.#jar.getCookiesSync(url.href, { allPaths: true })];
+    kept.sort((a, b) => b.creationIndex - a.creationIndex);
+    this.#remove(kept.slice(LIMITS.perHost));
+    // And one that sends us on from one name of its to the next: each is a host of its own.
+    this.#jar.store.getAllCookies((_, all = []) => this.#remove(all.slice(0, -LIMITS.total)));
+  }
+
+  #remove(cookies: Cookie[]): void {
+    for (const { domain, path, key } of cookies) {
+      this.#jar.store.removeCookie(domain, path, key, () => {});
     }
   }
 }

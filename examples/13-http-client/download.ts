@@ -3,7 +3,7 @@
  * progress bar. Read session.ts before.
  */
 import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { integer, program, text, UsageError } from '@shared/program';
 import { type Terminal, withProgress } from './progress.ts';
@@ -27,6 +27,10 @@ export async function download(
   options: DownloadOptions,
 ): Promise<void> {
   const { file, maxSize = 1024 ** 3, terminal = { write: () => {} }, signal } = options;
+  // As it comes into /dev/null and the like: a rename would put a file in the place of the device.
+  const device = await stat(file)
+    .then((is) => !is.isFile())
+    .catch(() => false);
   const response = await session.get(url, { raiseForStatus: true, ...(signal && { signal }) });
   // Of a compressed body it is the compressed length.
   const length = response.headers.has('content-encoding')
@@ -34,15 +38,15 @@ export async function download(
     : response.headers.get('content-length');
   const total = length === null ? undefined : Number(length);
   // Under its own name only when it is whole: half a file looks like a file.
-  const part = `${file}.part`;
+  const part = device ? file : `${file}.part`;
   try {
     await pipeline(
       withProgress(response.content, { total, maxSize, terminal }),
       createWriteStream(part),
     );
-    await rename(part, file);
+    if (!device) await rename(part, file);
   } catch (error) {
-    await rm(part, { force: true });
+    if (!device) await rm(part, { force: true });
     throw error;
   }
 }

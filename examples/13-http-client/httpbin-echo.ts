@@ -1,5 +1,5 @@
 /** What httpbin tells of a request: its arguments, headers and body, as JSON. Part of httpbin.ts. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 
 /** A request that cannot be served; the status and the text are the answer. */
 export class BadRequest extends Error {
@@ -24,7 +24,7 @@ export interface Exchange {
   signal: AbortSignal;
 }
 
-/** A number that a client asks for. */
+/** A whole number that a client asks for. */
 export function integer(what: string, text: string | undefined, min: number, max: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= min && value <= max) return value;
@@ -33,7 +33,7 @@ export function integer(what: string, text: string | undefined, min: number, max
 }
 
 export function sendJson({ response }: Exchange, value: unknown): void {
-  response.setHeader('content-type', 'application/json');
+  response.setHeader('Content-Type', 'application/json');
   response.end(toJson(value));
 }
 
@@ -43,14 +43,25 @@ export function sendEmpty(
   status: number,
   headers: Record<string, string | string[]> = {},
 ): void {
-  response.statusCode = status;
+  setStatus(response, status);
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   response.end();
 }
 
-/** As httpbin writes it: two spaces, and a line break at the end. */
+/** `404 NOT FOUND`: so it stands in what requests raises for httpbin. */
+export function setStatus(response: ServerResponse, status: number): void {
+  response.statusCode = status;
+  response.statusMessage = (STATUS_CODES[status] ?? 'Unknown').toUpperCase();
+}
+
+/** As httpbin writes it: keys in order, two spaces, and a line break at the end. */
 export function toJson(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+  return `${JSON.stringify(value, (_, inner) => sortKeys(inner), 2)}\n`;
+}
+
+function sortKeys(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** `args`, `headers`, `origin` and `url` of any request. */
@@ -59,19 +70,28 @@ export function describeRequest({ request, url }: Exchange) {
     args: fields(url.searchParams),
     headers: describeHeaders(request),
     origin: request.socket.remoteAddress,
-    url: url.href,
+    url: readableUrl(url),
   };
+}
+
+/** `?name=张三`, not `?name=%E5%BC%A0%E4%B8%89`: httpbin shows it so. */
+function readableUrl({ href }: URL): string {
+  return href.replace(/(%[89a-f][0-9a-f])+/gi, (encoded) => {
+    try {
+      return decodeURIComponent(encoded);
+    } catch {
+      return encoded;
+    }
+  });
 }
 
 /** `Accept-Encoding`, not `accept-encoding`: httpbin shows them so. */
 export function describeHeaders({ headers }: IncomingMessage): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(headers)
-      .map(([name, value]) => [
-        name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase()),
-        String(value),
-      ])
-      .sort(([a = ''], [b = '']) => (a < b ? -1 : 1)),
+    Object.entries(headers).map(([name, value]) => [
+      name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase()),
+      String(value),
+    ]),
   );
 }
 
@@ -88,7 +108,6 @@ export function describeCookies({ headers }: IncomingMessage): Record<string, st
 /** The same with `data`, `files`, `form` and `json`, for a request with a body. */
 export async function describeBody(exchange: Exchange) {
   const { request, body } = exchange;
-  const { args, headers, origin, url } = describeRequest(exchange);
   const [type = ''] = (request.headers['content-type'] ?? '').split(';');
   let data = '';
   let files = {};
@@ -97,8 +116,8 @@ export async function describeBody(exchange: Exchange) {
     form = fields(new URLSearchParams(body.toString()));
   } else if (type === 'multipart/form-data') {
     ({ files, form } = await parseMultipart(exchange));
-  } else data = readable(body, type);
-  return { args, data, files, form, headers, json: parseJson(data), origin, url };
+  } else data = readable(body);
+  return { ...describeRequest(exchange), data, files, form, json: parseJson(data) };
 }
 
 async function parseMultipart({ request, body }: Exchange) {
@@ -126,7 +145,7 @@ function fields(pairs: URLSearchParams): Record<string, string | string[]> {
 }
 
 /** Bytes that are no text become a `data:` URL. */
-function readable(bytes: Buffer, type: string): string {
+function readable(bytes: Buffer, type?: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {

@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import * as echo from './httpbin-echo.ts';
-import { type Exchange, integer, sendEmpty, sendJson } from './httpbin-echo.ts';
+import { BadRequest, type Exchange, integer, sendEmpty, sendJson } from './httpbin-echo.ts';
 
 type Handler = (exchange: Exchange) => void | Promise<void>;
 
@@ -15,20 +15,22 @@ export interface Route {
   handle: Handler;
 }
 
+const BYTES = 'application/octet-stream';
 const MAX_BYTES = 10 * 1024 * 1024;
 const MAX_SECONDS = 10;
-/** How many keys of `/flaky` are remembered. */
-const MAX_KEYS = 1000;
 
 /** The routes of one server: `/flaky` remembers whom it has failed. */
-export function createRoutes(): Route[] {
-  return Object.entries({ ...ROUTES, '/flaky': createFlaky() }).map(([route, handle]) => {
+export function createRoutes(maxKeys = 1000): Route[] {
+  return Object.entries({ ...ROUTES, '/flaky': createFlaky(maxKeys) }).map(([route, handle]) => {
     const [, method = '', path = ''] = route.match(/^(?:([A-Z]+) )?(.+)$/) ?? [];
-    return { method, path: new RegExp(`^${path.replaceAll('*', '([^/]+)')}$`), handle };
+    const pattern = path.replace('/**', '(?:/.*)?').replaceAll('/*', '/([^/]+)');
+    return { method, path: new RegExp(`^${pattern}$`), handle };
   });
 }
 
-const CHALLENGE = { 'www-authenticate': 'Basic realm="Fake Realm"' };
+const CHALLENGE = { 'WWW-Authenticate': 'Basic realm="Fake Realm"' };
+/** The statuses that /status sends with a Location: 304 is no redirect, and of 308 httpbin knows nothing. */
+const REDIRECTS = [301, 302, 303, 305, 307];
 
 const echoBody: Handler = async (all) => sendJson(all, await echo.describeBody(all));
 
@@ -38,24 +40,22 @@ const ROUTES: Record<string, Handler> = {
   'PUT /put': echoBody,
   'PATCH /patch': echoBody,
   'DELETE /delete': echoBody,
-  '/anything(?:/.*)?': async (all) => {
-    const { origin, url, ...about } = await echo.describeBody(all);
-    sendJson(all, { ...about, method: all.request.method, origin, url });
-  },
+  '/anything/**': async (all) =>
+    sendJson(all, { ...(await echo.describeBody(all)), method: all.request.method }),
   'GET /headers': (all) => sendJson(all, { headers: echo.describeHeaders(all.request) }),
   'GET /cookies': (all) => sendJson(all, { cookies: echo.describeCookies(all.request) }),
   'GET /cookies/set/*/*': (all) => {
     const [name = '', value = ''] = all.args;
-    sendEmpty(all, 302, { location: '/cookies', 'set-cookie': cookie(name, value) });
+    sendEmpty(all, 302, { Location: '/cookies', 'Set-Cookie': cookie(name, value) });
   },
   'GET /cookies/set': (all) => {
     const cookies = [...all.url.searchParams].map(([name, value]) => cookie(name, value));
-    sendEmpty(all, 302, { location: '/cookies', 'set-cookie': cookies });
+    sendEmpty(all, 302, { Location: '/cookies', 'Set-Cookie': cookies });
   },
   '/status/*': (all) => {
     const status = integer('status', all.args[0], 200, 599);
     if (status === 401) sendEmpty(all, status, CHALLENGE);
-    else sendEmpty(all, status, status > 300 && status < 309 ? { location: '/redirect/1' } : {});
+    else sendEmpty(all, status, REDIRECTS.includes(status) ? { Location: '/redirect/1' } : {});
   },
   'GET /basic-auth/*/*': (all) => {
     const [user, password] = all.args;
@@ -64,23 +64,24 @@ const ROUTES: Record<string, Handler> = {
     else sendJson(all, { authenticated: true, user });
   },
   '/delay/*': async (all) => {
-    await wait(integer('delay', all.args[0], 0, MAX_SECONDS), all.signal);
-    await echoBody(all);
+    await wait(seconds('delay', all.args[0]), all.signal);
+    const { json: _, ...about } = await echo.describeBody(all);
+    sendJson(all, about);
   },
   'GET /redirect/*': (all) => {
     const left = integer('redirects', all.args[0], 1, 100) - 1;
-    sendEmpty(all, 302, { location: left === 0 ? '/get' : `/redirect/${left}` });
+    sendEmpty(all, 302, { Location: left === 0 ? '/get' : `/redirect/${left}` });
   },
   '/redirect-to': (all) => {
     const { searchParams: query } = all.url;
     const status = integer('status_code', query.get('status_code') ?? '302', 300, 399);
     const location = encodeURI(query.get('url') ?? '/').replaceAll('%25', '%');
-    sendEmpty(all, status, { location });
+    sendEmpty(all, status, { Location: location });
   },
   'GET /stream/*': (all) => {
     const about = echo.describeRequest(all);
     const lines = integer('lines', all.args[0], 0, 100);
-    all.response.setHeader('content-type', 'application/json');
+    all.response.setHeader('Content-Type', 'application/json');
     for (let id = 0; id < lines; id++) all.response.write(`${JSON.stringify({ id, ...about })}\n`);
     all.response.end();
   },
@@ -89,15 +90,14 @@ const ROUTES: Record<string, Handler> = {
   'GET /brotli': compressed('br', 'brotli', brotliCompressSync),
   'GET /bytes/*': async ({ request, response, args: [count], signal }) => {
     const length = integer('bytes', count, 0, MAX_BYTES);
-    const type = 'application/octet-stream';
-    response.writeHead(200, { 'content-type': type, 'content-length': length });
+    response.writeHead(200, { 'Content-Type': BYTES, 'Content-Length': length });
     if (request.method === 'HEAD') response.end();
     else await pipeline(Readable.from(counting(length)), response, { signal });
   },
   'GET /drip': async ({ response, url: { searchParams: query }, signal }) => {
     const length = integer('numbytes', query.get('numbytes') ?? '10', 1, 1000);
-    const duration = integer('duration', query.get('duration') ?? '2', 0, MAX_SECONDS);
-    response.writeHead(200, { 'content-length': length });
+    const duration = seconds('duration', query.get('duration') ?? '2');
+    response.writeHead(200, { 'Content-Type': BYTES, 'Content-Length': length });
     for (let sent = 0; sent < length; sent++) {
       response.write('*');
       await wait(duration / length, signal);
@@ -107,7 +107,7 @@ const ROUTES: Record<string, Handler> = {
 };
 
 /** Not one of httpbin's: fails `fail` times (2) for each `key`, and then works. */
-function createFlaky(): Handler {
+function createFlaky(maxKeys: number): Handler {
   const failures = new Map<string, number>();
   return async (all) => {
     const { searchParams: query } = all.url;
@@ -117,8 +117,8 @@ function createFlaky(): Handler {
     if (count >= integer('fail', query.get('fail') ?? '2', 0, 100)) return echoBody(all);
     failures.set(key, count + 1);
     const [oldest = ''] = failures.keys();
-    if (failures.size > MAX_KEYS) failures.delete(oldest);
-    sendEmpty(all, 503, { 'retry-after': query.get('retry_after') ?? '0' });
+    if (failures.size > maxKeys) failures.delete(oldest);
+    sendEmpty(all, 503, { 'Retry-After': query.get('retry_after') ?? '0' });
   };
 }
 
@@ -126,8 +126,8 @@ function compressed(coding: string, name: string, compress: (text: string) => Bu
   return (all) => {
     const { headers, origin } = echo.describeRequest(all);
     all.response
-      .setHeader('content-encoding', coding)
-      .setHeader('content-type', 'application/json');
+      .setHeader('Content-Encoding', coding)
+      .setHeader('Content-Type', 'application/json');
     const about = { [name]: true, headers, method: all.request.method, origin };
     all.response.end(compress(echo.toJson(about)));
   };
@@ -135,13 +135,20 @@ function compressed(coding: string, name: string, compress: (text: string) => Bu
 
 /** Bytes 0 to 255, over and over: whoever has them can tell whether one is missing. */
 function* counting(length: number): Generator<Buffer> {
-  const block = Buffer.from(Array.from({ length: 65_536 }, (_, index) => index % 256));
+  const block = Buffer.alloc(65_536, Uint8Array.from(Array(256).keys()));
   for (let sent = 0; sent < length; sent += block.length) yield block.subarray(0, length - sent);
 }
 
 /** Encoded, or a `;` in the value would begin an attribute. */
 function cookie(name: string, value: string): string {
   return `${encodeURIComponent(name)}=${encodeURIComponent(value)}; Path=/`;
+}
+
+/** Also 0.5; of more than ten httpbin makes ten. */
+function seconds(what: string, text: string | undefined): number {
+  const value = Number(text);
+  if (value >= 0) return Math.min(value, MAX_SECONDS);
+  throw new BadRequest(400, `${what} must be a number from 0, not ${JSON.stringify(text)}`);
 }
 
 /** Rejects as soon as the client is gone. */

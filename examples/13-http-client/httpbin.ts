@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { host, port, program, serve } from '@shared/program';
-import { BadRequest } from './httpbin-echo.ts';
+import { BadRequest, setStatus } from './httpbin-echo.ts';
 import { createRoutes, type Route } from './httpbin-routes.ts';
 
 export interface HttpbinOptions {
@@ -14,6 +14,8 @@ export interface HttpbinOptions {
   idleTimeout?: number;
   /** How many connections there may be. Default 1,000. */
   maxConnections?: number;
+  /** How many keys of `/flaky` are remembered; of more, the oldest goes. Default 1,000. */
+  maxKeys?: number;
   /** Where a line about each request goes. Default: nowhere. */
   log?: (line: string) => void;
 }
@@ -21,7 +23,7 @@ export interface HttpbinOptions {
 /** Builds the server; the caller lets it listen, and closes it. (Tutorials 001 §3.1, 003 §06) */
 export function createHttpbin(options: HttpbinOptions = {}): Server {
   const { maxBody = 1024 * 1024, idleTimeout = 15_000, log = () => {} } = options;
-  const routes = createRoutes();
+  const routes = createRoutes(options.maxKeys);
   const server = createServer(
     // Slow headers and slow bodies; a client that does not read falls to the idle timeout.
     { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1000 },
@@ -59,12 +61,15 @@ async function answer(
   const url = new URL(target, base);
   const gone = new AbortController();
   response.on('close', () => gone.abort());
+  // A script of any web page may ask, as it may ask httpbin.org.
+  response.setHeader('Access-Control-Allow-Origin', '*');
   const there = routes.filter(({ path }) => path.test(url.pathname));
   if (there.length === 0) throw new BadRequest(404, `there is no ${url.pathname} here`);
   const wanted = method === 'HEAD' ? 'GET' : method;
   const route = there.find((one) => one.method === '' || one.method === wanted);
   if (route === undefined) {
-    response.setHeader('allow', there.map((one) => one.method).join(', '));
+    response.setHeader('Allow', ['OPTIONS', ...there.map((one) => one.method)].join(', '));
+    if (method === 'OPTIONS') return void response.end();
     throw new BadRequest(405, `${url.pathname} does not take ${method}`);
   }
   const [, ...args] = (route.path.exec(url.pathname) ?? []).map((arg = '') => decode(arg));
@@ -101,8 +106,8 @@ function fail(response: ServerResponse, error: unknown): void {
   }
   const [status, text] =
     error instanceof BadRequest ? [error.status, error.message] : [500, 'that did not work'];
-  response.statusCode = status;
-  response.setHeader('content-type', 'text/plain; charset=utf-8').end(`${text}\n`);
+  setStatus(response, status);
+  response.setHeader('Content-Type', 'text/plain; charset=utf-8').end(`${text}\n`);
 }
 
 program(import.meta, {

@@ -11,12 +11,19 @@ export interface CommonOptions {
   headers?: Record<string, string>;
   timeout?: Timeouts;
   retry?: RetryOptions;
-  /** How many redirects to follow; 0 returns the first one as the answer. Default 10. */
+  /** How many redirects may be followed; one more is an error. Default 10. */
   maxRedirects?: number;
   /** The largest body that `read()`, `text()` and `json()` take, in bytes, decoded. Default 16 MiB. */
   maxSize?: number;
   /** Whether a status from 400 is an error. Default: no; see `response.raiseForStatus()`. */
   raiseForStatus?: boolean;
+  /** For `Authorization: Basic`. Default: what the URL has before its `@`. */
+  auth?: Auth;
+}
+
+export interface Auth {
+  login: string;
+  password: string;
 }
 
 export interface SessionOptions extends CommonOptions {
@@ -24,11 +31,13 @@ export interface SessionOptions extends CommonOptions {
   baseUrl?: string | URL;
   /** Default: an empty one. */
   cookieJar?: CookieJar;
-  /** How many connections to one host there may be; further requests wait for one. Default 100. */
-  connections?: number;
+  /** How many requests may have a connection; the others wait for their turn; 0: all. Default 100. */
+  limit?: number;
+  /** The same for one host. Default: all of `limit`. */
+  limitPerHost?: number;
   /** The proxy, `http://user:password@host:port`. Default: none. */
   proxy?: string | URL;
-  /** Makes the connections instead: then `connections`, `timeout.connect` and `proxy` are its matter. The session closes it. */
+  /** Makes the connections instead: then `limitPerHost`, `timeout.connect` and `proxy` are its matter. The session closes it. */
   connector?: Dispatcher;
 }
 
@@ -39,8 +48,10 @@ export interface RequestOptions extends CommonOptions {
   data?: Data;
   /** The body as JSON, in place of `data`. */
   json?: unknown;
-  /** For `Authorization: Basic`. Default: what the URL has before its `@`. */
-  auth?: { login: string; password: string };
+  /** For this request, beside those of the jar. */
+  cookies?: Record<string, string>;
+  /** Whether redirects are followed; if not, the first one is the answer. Default: yes, but for `head()`. */
+  allowRedirects?: boolean;
   /** Gives up when it is aborted. Default: never. */
   signal?: AbortSignal;
 }
@@ -49,4 +60,5 @@ export const DEFAULTS = {
   maxRedirects: 10,
   maxSize: 16 * 1024 * 1024,
   raiseForStatus: false,
+  allowRedirects: true,
 };

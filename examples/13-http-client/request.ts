@@ -7,7 +7,7 @@ import querystring from 'node:querystring';
 import { Readable } from 'node:stream';
 import { type Dispatcher, FormData as UndiciFormData } from 'undici';
 import { InvalidURL } from './errors.ts';
-import type { RequestOptions } from './options.ts';
+import type { Auth, RequestOptions } from './options.ts';
 
 type Scalar = string | number | boolean;
 export type Fields = URLSearchParams | Record<string, Scalar | readonly Scalar[]>;
@@ -35,15 +35,21 @@ export function buildUrl(url: string | URL, base?: URL, params?: Fields): URL {
   try {
     built = new URL(url, base);
   } catch (cause) {
-    throw new InvalidURL(`cannot use URL ${JSON.stringify(String(url))}: it is not one`, { cause });
+    const text = JSON.stringify(hidden(String(url)));
+    throw new InvalidURL(`cannot use URL ${text}: it is not one`, { cause });
   }
   if (built.protocol !== 'http:' && built.protocol !== 'https:') {
-    throw new InvalidURL(`cannot use URL ${built}: it is neither http: nor https:`);
+    throw new InvalidURL(`cannot use URL ${hidden(built.href)}: it is neither http: nor https:`);
   }
   if (params !== undefined) {
     for (const [name, value] of search(params)) built.searchParams.append(name, value);
   }
   return built;
+}
+
+/** Without the password, for an error message. */
+export function hidden(url: string): string {
+  return url.replace(/(?<=^(\w+:)?\/*)[^/?#]*@/, '…@');
 }
 
 /** `{ id: [1, 2] }` is `id=1&id=2`, as in requests. (Tutorial 003 §06) */
@@ -75,14 +81,14 @@ export function withoutCredentials(headers: Record<string, string>): Record<stri
 export function buildRequest(
   method: string,
   text: string | URL,
-  options: Pick<RequestOptions, 'params' | 'headers' | 'data' | 'json' | 'auth'>,
+  options: RequestOptions,
   defaults: Record<string, string>,
   base?: URL,
 ): HttpRequest {
   const url = buildUrl(text, base, options.params);
   // The password for one server is none for another, whose whole URL somebody passes to get().
   const foreign = base !== undefined && base.origin !== url.origin;
-  const { json, data, headers: own, auth } = options;
+  const { json, data, headers: own, auth, cookies = {} } = options;
   let body: Body | undefined;
   if (json !== undefined) body = bytes('application/json', JSON.stringify(json));
   else if (data !== undefined) body = dataBody(data);
@@ -92,17 +98,20 @@ export function buildRequest(
     ...(own && lowerCase(own)),
   };
   const { username, password } = url;
-  if (auth !== undefined) headers.authorization = basicAuth(auth.login, auth.password);
+  if (auth !== undefined) headers.authorization = basicAuth(auth);
   else if (username !== '') {
     const decode = querystring.unescape;
-    headers.authorization = basicAuth(decode(username), decode(password));
+    headers.authorization = basicAuth({ login: decode(username), password: decode(password) });
+  }
+  for (const [name, value] of Object.entries(cookies)) {
+    headers.cookie = `${headers.cookie === undefined ? '' : `${headers.cookie}; `}${name}=${value}`;
   }
   // They would be in every error message.
   if (username !== '' || password !== '') url.username = url.password = '';
   return { method: method.toUpperCase(), url, headers, body };
 }
 
-function basicAuth(login: string, password: string): string {
+export function basicAuth({ login, password }: Auth): string {
   return `Basic ${Buffer.from(`${login}:${password}`).toString('base64')}`;
 }
 

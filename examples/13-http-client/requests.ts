@@ -2,7 +2,7 @@
  * The tutorial's tour of `requests` with `fetch`, which Node has built in; where `fetch` has nothing
  * to offer (cookies, retries, a proxy) ClientSession steps in. Read session.ts before.
  */
-import { explain, integer, ProgramError, program, text } from '@shared/program';
+import { explain, milliseconds, ProgramError, program, text } from '@shared/program';
 import { buildUrl } from './request.ts';
 import { ClientSession } from './session.ts';
 
@@ -125,7 +125,7 @@ program(import.meta, {
   options: {
     baseUrl: text('http://127.0.0.1:8000', 'the service'),
     proxy: text('', 'http://host:port of a proxy to try'),
-    timeout: integer(3000, { min: 1 }, 'how long one request may take, in milliseconds'),
+    timeout: milliseconds(3000, 'how long one request may take'),
   },
   async run({ baseUrl, proxy, timeout }, { signal }) {
     for await (const text of tour({ baseUrl, timeout, signal, ...(proxy && { proxy }) }))

@@ -26,6 +26,7 @@ export class ResponseBody {
   /** There is none, whatever the headers say: Content-Length and Content-Encoding are those of a GET. */
   readonly #none: boolean;
   #received = 0;
+  #released = false;
 
   constructor(data: Dispatcher.ResponseData, method: string, url: URL) {
     this.#data = data;
@@ -61,9 +62,15 @@ export class ResponseBody {
 
   /** Does without the rest: reads it if it is short and there, closes the connection if not. */
   async release(): Promise<void> {
+    this.#released = true;
     const signal = AbortSignal.timeout(DUMP.time);
     await this.#data.body.dump({ limit: DUMP.limit, signal }).catch(() => {});
     await nextTurn();
+  }
+
+  /** Does without the rest, and without the connection. */
+  close(): void {
+    this.#data.body.destroy();
   }
 
   /** Calls back when it has been read, released, or lost. */
@@ -101,14 +108,14 @@ export class ResponseBody {
   /** Starts to read. */
   #decoded(): Readable {
     const { body, headers } = this.#data;
-    if (body.errored !== null) throw body.errored;
+    if (body.errored !== null && !this.#released) throw body.errored;
     if (body.readableDidRead || body.destroyed) {
       throw new ClientPayloadError(`cannot read ${this.#url}: its body has been read or released`);
     }
     body.on('data', (chunk: Buffer) => {
       this.#received += chunk.length;
     });
-    const coding = String(headers['content-encoding'] ?? 'identity').toLowerCase();
+    const coding = String(headers['content-encoding'] || 'identity').toLowerCase();
     if (coding === 'identity') return body;
     const decoder = DECODERS[coding]?.();
     if (decoder === undefined) {

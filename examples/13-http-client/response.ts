@@ -3,10 +3,16 @@
  * Part of session.ts: start there.
  */
 import { STATUS_CODES } from 'node:http';
+import { Cookie } from 'tough-cookie';
 import type { Dispatcher } from 'undici';
 import { ClientPayloadError, ClientResponseError, ContentTypeError } from './errors.ts';
 import type { HttpRequest } from './request.ts';
 import { ResponseBody } from './response-body.ts';
+
+export interface JsonOptions {
+  /** What the body must say that it is; `null`: anything. Default `application/json`. */
+  contentType?: string | null;
+}
 
 export class ClientResponse implements AsyncDisposable {
   readonly method: string;
@@ -54,6 +60,23 @@ export class ClientResponse implements AsyncDisposable {
     return this.#headers;
   }
 
+  /** What this answer set; the jar knows whether it may. */
+  get cookies(): Record<string, string> {
+    const cookies = this.headers.getSetCookie().map((header) => Cookie.parse(header));
+    return Object.fromEntries(cookies.flatMap((one) => (one ? [[one.key, one.value]] : [])));
+  }
+
+  /** `text/html`, in lower case. What says nothing is bytes. (RFC 9110 §8.3) */
+  get contentType(): string {
+    const [type = ''] = this.#type.split(';');
+    return type.trim().toLowerCase() || 'application/octet-stream';
+  }
+
+  /** As the Content-Type names it, or `undefined`. */
+  get charset(): string | undefined {
+    return this.#type.match(/;\s*charset="?([^\s;"]+)/i)?.[1]?.toLowerCase();
+  }
+
   /** Throws a {@link ClientResponseError} if the status is 400 or more. (Tutorial 003 §06) */
   raiseForStatus(): this {
     if (this.ok) return this;
@@ -69,25 +92,28 @@ export class ClientResponse implements AsyncDisposable {
     return this.#bytes;
   }
 
-  async text(): Promise<string> {
+  /** The body as text. `encoding` is for a server that names the wrong one, or none that is UTF-8. */
+  async text(encoding = this.charset): Promise<string> {
     const bytes = await this.read();
-    const [, charset = 'utf-8'] = this.#type.match(/;\s*charset="?([^\s;"]+)/i) ?? [];
+    let decoder = new TextDecoder();
     try {
-      return new TextDecoder(charset).decode(bytes);
+      decoder = new TextDecoder(encoding);
     } catch {
-      return bytes.toString(); // a charset that nobody knows
+      // a charset that nobody knows
     }
+    return decoder.decode(bytes);
   }
 
-  /** The body as JSON. Rejects with a {@link ContentTypeError} if it does not say that it is, unless `anyType` is set. */
-  async json({ anyType = false }: { anyType?: boolean } = {}): Promise<unknown> {
-    const bytes = await this.read();
-    if (!anyType && !/^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(this.#type)) {
+  /** The body as JSON. Rejects with a {@link ContentTypeError} if it does not say that it is. */
+  async json({ contentType = 'application/json' }: JsonOptions = {}): Promise<unknown> {
+    const body = await this.text();
+    const type = this.contentType.replace(/^application\/[\w.+-]+\+json$/, 'application/json');
+    if (contentType !== null && type !== contentType) {
       const text = `cannot read ${this.url} as JSON: its Content-Type is ${JSON.stringify(this.#type)}`;
       throw new ContentTypeError(text, this.status);
     }
     try {
-      return JSON.parse(bytes.toString());
+      return JSON.parse(body);
     } catch (cause) {
       throw new ClientPayloadError(`cannot read ${this.url} as JSON: it is not`, { cause });
     }
@@ -101,6 +127,11 @@ export class ClientResponse implements AsyncDisposable {
   /** Does without the rest of the body. Whoever reads it to the end need not call this. */
   release(): Promise<void> {
     return this.#body.release();
+  }
+
+  /** Closes the connection, whatever is still to come. */
+  close(): void {
+    this.#body.close();
   }
 
   /** Calls back when the body has been read, released, or lost. */

@@ -7,7 +7,7 @@ import { Connector } from './connector.ts';
 import { ClientConnectionError, ClientError, clientError, TooManyRedirects } from './errors.ts';
 import { DEFAULTS, type RequestOptions, type SessionOptions } from './options.ts';
 import { redirect } from './redirect.ts';
-import { buildRequest, buildUrl, type HttpRequest, lowerCase } from './request.ts';
+import { basicAuth, buildRequest, buildUrl, type HttpRequest, lowerCase } from './request.ts';
 import { ClientResponse } from './response.ts';
 import { ACCEPT_ENCODING } from './response-body.ts';
 import { RETRY, type RetryOptions, retrying } from './retry.ts';
@@ -19,20 +19,22 @@ type Settings = typeof DEFAULTS &
 /** Use it as `await using session = new ClientSession({ … })`. (Tutorials 000 §4.3, 001 §4.2, 003 §06) */
 export class ClientSession implements AsyncDisposable {
   readonly #baseUrl: URL | undefined;
-  readonly #headers: Record<string, string>;
+  /** Sent with every request, but for those that it sets itself; names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
   readonly #connector: Connector;
   readonly #defaults;
   readonly #running = new Set<Deadline>();
   #closed = false;
 
   constructor(options: SessionOptions = {}) {
-    const { baseUrl, headers = {} } = options;
+    const { baseUrl, headers = {}, auth } = options;
     this.#baseUrl = baseUrl === undefined ? undefined : buildUrl(baseUrl);
-    this.#headers = {
+    this.headers = {
       accept: '*/*',
       'accept-encoding': ACCEPT_ENCODING,
       'user-agent': 'net-by-example/13',
       ...lowerCase(headers),
+      ...(auth && { authorization: basicAuth(auth) }),
     };
     this.#defaults = {
       ...DEFAULTS,
@@ -46,6 +48,10 @@ export class ClientSession implements AsyncDisposable {
   /** Where the cookies are kept, a `CookieJar` of tough-cookie. */
   get cookieJar(): CookieJar {
     return this.#connector.cookies.jar;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
   }
 
   get(url: string | URL, options?: RequestOptions): Promise<ClientResponse> {
@@ -69,7 +75,8 @@ export class ClientSession implements AsyncDisposable {
   }
 
   head(url: string | URL, options?: RequestOptions): Promise<ClientResponse> {
-    return this.request('HEAD', url, options);
+    // As in aiohttp and in requests: whoever asks for the headers of a redirect wants to see them.
+    return this.request('HEAD', url, { allowRedirects: false, ...options });
   }
 
   options(url: string | URL, options?: RequestOptions): Promise<ClientResponse> {
@@ -89,7 +96,7 @@ export class ClientSession implements AsyncDisposable {
       timeout: { ...this.#defaults.timeout, ...options.timeout },
       retry: { ...this.#defaults.retry, ...options.retry },
     };
-    const request = buildRequest(method, url, options, this.#headers, this.#baseUrl);
+    const request = buildRequest(method, url, options, this.headers, this.#baseUrl);
     const response = await this.#exchange(request, settings);
     if (!settings.raiseForStatus || response.ok) return response;
     await response.release();
@@ -97,7 +104,7 @@ export class ClientSession implements AsyncDisposable {
   }
 
   async #exchange(first: HttpRequest, settings: Settings): Promise<ClientResponse> {
-    const { timeout, retry, maxRedirects, maxSize, signal } = settings;
+    const { timeout, retry, allowRedirects, maxRedirects, maxSize, signal } = settings;
     const deadline = new Deadline(first.url, timeout.total, signal);
     this.#running.add(deadline);
     const history: ClientResponse[] = [];
@@ -108,7 +115,7 @@ export class ClientSession implements AsyncDisposable {
           const data = await this.#connector.send(request, deadline, timeout.read);
           return new ClientResponse(request, data, [...history], maxSize);
         });
-        const next = maxRedirects === 0 ? undefined : redirect(request, response);
+        const next = allowRedirects ? redirect(request, response) : undefined;
         if (next === undefined) {
           response.onClose(() => this.#finish(deadline));
           return response;

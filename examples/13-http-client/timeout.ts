@@ -2,7 +2,7 @@
  * How long things may take, and the one clock that covers a request from its first try to the last
  * byte of its body. Part of session.ts: start there.
  */
-import { EventEmitter } from 'node:events';
+import { EventEmitter, setMaxListeners } from 'node:events';
 import { ServerTimeoutError } from './errors.ts';
 
 /** As aiohttp's `ClientTimeout(total, sock_connect, sock_read)`, in milliseconds. */
@@ -30,6 +30,8 @@ export class Deadline extends EventEmitter {
   constructor(url: URL, total: number, outer?: AbortSignal) {
     super();
     outer?.throwIfAborted();
+    // One signal for eleven requests is no leak, though Node would warn of one: clear() forgets them.
+    if (outer !== undefined) setMaxListeners(0, outer);
     outer?.addEventListener('abort', this);
     this.#outer = outer;
     // Of more than 2^31 - 1 milliseconds setTimeout() makes one.

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';
-import { integer, ProgramError, program } from '@shared/program';
+import { milliseconds, ProgramError, program } from '@shared/program';
 
 export interface UrlopenOptions {
   /** How long all of it may take, in milliseconds. Default 10,000. */
@@ -25,8 +25,8 @@ export async function urlopen(url: string, options: UrlopenOptions = {}): Promis
   const late = AbortSignal.timeout(timeout);
   const stop = AbortSignal.any(signal === undefined ? [late] : [late, signal]);
   const { get } = url.startsWith('https:') ? https : http;
-  // No agent: its kept-alive connection would keep the program for seconds.
-  const request = get(url, { signal: stop });
+  // Without an agent it says `Connection: close`, as urllib does: there is no second request for it.
+  const request = get(url, { agent: false, signal: stop });
   try {
     const [response] = (await once(request, 'response')) as [http.IncomingMessage];
     const { statusCode: status = 0 } = response;
@@ -57,7 +57,7 @@ program(import.meta, {
   about: 'Prints what a URL has.',
   args: '[URL]',
   options: {
-    timeout: integer(10_000, { min: 1 }, 'how long it may take, in milliseconds'),
+    timeout: milliseconds(10_000, 'how long it may take'),
   },
   async run({ timeout }, { args, signal }) {
     const [url = 'http://127.0.0.1:8000/get'] = args;
