@@ -9,7 +9,7 @@ import {
   explain,
   formatAddress,
   host,
-  integer,
+  milliseconds,
   ProgramError,
   port,
   program,
@@ -126,7 +126,7 @@ export const CLIENT_OPTIONS = {
       throw new UsageError(`${name} must be like wss://localhost:8443/ws, not "${value}"`);
     },
   },
-  timeout: integer(3000, { min: 1 }, 'how long connecting may take, in milliseconds'),
+  timeout: milliseconds(3000, 'how long connecting may take'),
 };
 
 program(import.meta, {

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { EchoServerOptions, Message } from './echo.ts';
 import { BINARY, CLOSE, encodeFrame, PING, PONG, ProtocolError, TEXT } from './frames.ts';
 import { createReceiver } from './messages.ts';
-import { hangUp, keepAlive } from './peer.ts';
+import { hangUp, keepAlive, MAX_WAITING } from './peer.ts';
 import { checkUtf8 } from './utf8.ts';
 
 export interface Connection {
@@ -35,9 +35,17 @@ export function openConnection(
   let code = 1006;
   let reason = '';
   let late: NodeJS.Timeout | undefined;
+  /** How many frames the kernel has not taken yet. */
+  let waiting = 0;
 
+  const sent = () => {
+    waiting--;
+    if (waiting === 0) socket.resume();
+  };
   const send = (opcode: number, payload: string | Buffer) => {
-    if (state === 'open') socket.write(encodeFrame(opcode, payload));
+    if (state !== 'open') return;
+    waiting++;
+    socket.write(encodeFrame(opcode, payload), sent);
   };
   // The server ends TCP, not the client: TIME_WAIT is then at the server, where its port is no
   // ephemeral one that will be missed. (RFC 6455 §7.1.1)
@@ -47,9 +55,7 @@ export function openConnection(
   };
 
   const receive = createReceiver(maxPayload, {
-    message: (message) => {
-      if (state === 'open') listener.message(message);
-    },
+    message: listener.message,
     control(opcode, payload) {
       if (opcode === PING) send(PONG, payload);
       if (opcode !== CLOSE) return;
@@ -73,10 +79,11 @@ export function openConnection(
     }
     socket.uncork();
     // A client that sends and never reads would fill our memory with answers and pongs. While too
-    // many wait we do not read either, and TCP tells the client to stop.
-    if (socket.writableNeedDrain && socket.writableLength > maxBuffered) socket.pause();
+    // many wait we do not read either, and TCP tells the client to stop. But not behind a close:
+    // nothing is answered any more, and the client's own end is still to be read.
+    const full = waiting > MAX_WAITING || socket.writableLength > maxBuffered;
+    if (full && state === 'open') socket.pause();
   });
-  socket.on('drain', () => socket.resume());
   socket.on('end', () => {
     // No close frame, but what we have answered still goes out.
     if (state !== 'closed') end();

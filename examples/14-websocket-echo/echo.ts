@@ -2,7 +2,7 @@
  * What the two servers have in common besides HTTP: the answer, the limits and the command line.
  * Read example 01 before; then http.ts and server.ts.
  */
-import { flag, host, integer, port, text, UsageError } from '@shared/program';
+import { flag, host, integer, milliseconds, port, text, UsageError } from '@shared/program';
 
 /** A message: text is a string, anything else bytes. */
 export type Message = string | Buffer;
@@ -63,13 +63,13 @@ export const PROGRAM_OPTIONS = {
       throw new UsageError(`${name} takes origins like https://example.org, not "${wrong}"`);
     },
   },
-  maxPayload: integer(MiB, { min: 125, max: 256 * MiB }, 'the most bytes of a message'),
+  maxPayload: {
+    ...integer(0, { min: 125, max: 256 * MiB }, 'the most bytes of a message'),
+    help: `the most bytes of a message (default ${MiB}, with --echo ${16 * MiB})`,
+    default: '' as number | '',
+  },
   maxClients: integer(1000, { min: 1 }, 'how many clients are served at once'),
-  heartbeat: integer(
-    20_000,
-    { min: 1, max: 2 ** 31 - 1 },
-    'how long a client may be silent before it is pinged, in milliseconds',
-  ),
+  heartbeat: milliseconds(20_000, 'how long a client may be silent before it is pinged'),
   echo: flag('answer text and bytes exactly as they came, for conformance suites'),
 };
 
@@ -77,16 +77,18 @@ export const PROGRAM_OPTIONS = {
 export function fromCommandLine(
   values: {
     origins: string;
-    maxPayload: number;
+    maxPayload: number | '';
     maxClients: number;
     heartbeat: number;
     echo: boolean;
   },
   signal: AbortSignal,
 ): EchoServerOptions {
-  const { origins, echo, maxPayload, maxClients, heartbeat } = values;
+  const { origins, echo, maxClients, heartbeat } = values;
   return {
-    ...{ maxPayload, maxClients, heartbeat, signal, log: console.log },
+    ...{ maxClients, heartbeat, signal, log: console.log },
+    // Conformance suites send messages of up to 16 MiB.
+    maxPayload: values.maxPayload || (echo ? 16 * MiB : MiB),
     origins: origins === '' ? [] : origins.split(','),
     reply: echo ? (message) => message : tutorialReply,
   };

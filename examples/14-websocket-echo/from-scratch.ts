@@ -3,7 +3,7 @@
  * hand. Read handshake.ts, frames.ts, messages.ts and connection.ts before.
  */
 import type { Server } from 'node:http';
-import { formatAddress, program, serve } from '@shared/program';
+import { peerName, program, serve } from '@shared/program';
 import { type Connection, openConnection } from './connection.ts';
 import { complete, type EchoServerOptions, fromCommandLine, PROGRAM_OPTIONS } from './echo.ts';
 import { acceptHandshake, checkHandshake } from './handshake.ts';
@@ -19,8 +19,7 @@ export function createFromScratchServer(options: EchoServerOptions = {}): Server
   });
 
   server.on('upgrade', (request, socket, head) => {
-    const { remoteAddress = 'unknown', remotePort = 0 } = request.socket;
-    const client = formatAddress(remoteAddress, remotePort);
+    const client = peerName(request.socket);
     const log = (line: string) => settings.log(`${client} ${line}`);
     // Without a listener a single client that crashes (RST) would take the whole server with it.
     socket.on('error', (error) => log(`failed: ${error.message}`));

@@ -11,7 +11,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { Refusal } from './http.ts';
+import { type Refusal, UPGRADE_REQUIRED } from './http.ts';
 
 /** 16 bytes in base64. */
 const KEY = /^[A-Za-z0-9+/]{22}==$/;
@@ -33,7 +33,7 @@ export function checkHandshake(request: IncomingMessage): Refusal | undefined {
   if (!lists(headers.upgrade, 'websocket')) return bad('Upgrade must say websocket');
   if (!lists(headers.connection, 'upgrade')) return bad('Connection must say Upgrade');
   if (only('sec-websocket-version') !== '13') {
-    const required = { 'Sec-WebSocket-Version': '13' };
+    const required = { ...UPGRADE_REQUIRED, 'Sec-WebSocket-Version': '13' };
     return { status: 426, why: 'Sec-WebSocket-Version must be 13', headers: required };
   }
   const key = only('sec-websocket-key');

@@ -16,6 +16,13 @@ const PAGE = readFileSync(new URL('page.html', import.meta.url), 'utf8').replace
 /** Only the page's own script and style run, and they reach only the server that the page is from. */
 const POLICY = `default-src 'none'; connect-src 'self'; img-src data:; script-src ${hash('script')}; style-src ${hash('style')}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
+/**
+ * What belongs to a 426: the protocol that is wanted instead. (RFC 9110 §15.5.22) With a Connection
+ * of ours node:http says neither `close` nor `keep-alive`: without `close` it would keep the
+ * connection also of a client that has asked it not to.
+ */
+export const UPGRADE_REQUIRED = { Connection: 'close, Upgrade', Upgrade: 'websocket' };
+
 /** Builds the server with the page at `/`; the caller adds `'upgrade'`, and what is to be done when it stops. */
 export function createPageServer(
   { maxClients, signal }: Required<EchoServerOptions>,
@@ -33,7 +40,7 @@ export function createPageServer(
         'X-Content-Type-Options': 'nosniff',
         'Cache-Control': 'no-store',
         ...(status === 405 && { Allow: 'GET, HEAD' }),
-        ...(status === 426 && { Connection: 'Upgrade', Upgrade: 'websocket' }),
+        ...(status === 426 && UPGRADE_REQUIRED),
       });
       response.end(status === 200 ? PAGE : `${status} ${STATUS_CODES[status]}\n`);
     },

@@ -1,6 +1,6 @@
 /**
- * What a server owes itself about any peer: to find out that it is dead, and to get rid of it.
- * Both servers use it. Read example 04 before.
+ * What a server owes itself about any peer: to find out that it is dead, to get rid of it, and to
+ * keep no more for it than it takes. Both servers use it. Read example 04 before.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -21,7 +21,9 @@ export function keepAlive(
   });
   // Not as setTimeout's callback, which is called once and never again.
   socket.on('timeout', () => {
-    if (asked) return dead();
+    // Timers run before what has arrived is read: behind a pause of this process, the sign of life
+    // that was asked for may be there already.
+    if (asked) return void setImmediate(() => asked && dead());
     asked = true;
     ping();
     // A ping that waits behind what the peer does not take would not start the timer again.
@@ -29,6 +31,12 @@ export function keepAlive(
   });
   socket.setTimeout(interval);
 }
+
+/**
+ * How many answers may wait for one peer, however short they are: each is an object of some 200
+ * bytes. A limit on their bytes alone would let 1 MiB of empty pongs fill 100 MiB of memory.
+ */
+export const MAX_WAITING = 1000;
 
 /** Ends our half, after `last`, and gives the peer `ms` milliseconds to end its own. */
 export function hangUp(socket: Duplex, ms: number, last: string | Buffer = ''): void {

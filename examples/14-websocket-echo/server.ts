@@ -4,22 +4,23 @@
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { formatAddress, program, serve } from '@shared/program';
+import { peerName, program, serve } from '@shared/program';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { complete, type EchoServerOptions, fromCommandLine, PROGRAM_OPTIONS } from './echo.ts';
 import { createPageServer, refuse, whyNot } from './http.ts';
-import { keepAlive } from './peer.ts';
+import { keepAlive, MAX_WAITING } from './peer.ts';
 
 /** Builds the server; the caller lets it listen, and closes it. (Tutorials 000 §9.4, 002 §2.2) */
 export function createEchoServer(options: EchoServerOptions = {}): Server {
   const settings = complete(options);
   const { maxPayload, closeTimeout, log } = settings;
-  const limits: ServerOptions & { closeTimeout: number; maxPendingAutoPongs: number } = {
+  const limits: ServerOptions & { closeTimeout: number } = {
     maxPayload,
     closeTimeout,
-    // Else ws drops who sends 60 pings at once. Ours are held back, as all answers are.
-    maxPendingAutoPongs: 0,
-    // Each piece of a message is an object, which costs far more than its one byte.
+    // ws by itself drops who sends 60 pings at once. Our pongs are held back, as all answers are.
+    autoPong: false,
+    // Four times what ws takes, for 4 MiB in fragments of 64 bytes, which conformance suites send.
+    // There has to be a limit: each fragment is an object, which costs far more than its one byte.
     maxFragments: 64 * 1024,
   };
   // Else ws agrees to the first subprotocol that a client names, and we speak none.
@@ -29,8 +30,7 @@ export function createEchoServer(options: EchoServerOptions = {}): Server {
   });
 
   server.on('upgrade', (request, socket, head) => {
-    const { remoteAddress = 'unknown', remotePort = 0 } = request.socket;
-    const client = formatAddress(remoteAddress, remotePort);
+    const client = peerName(request.socket);
     // Without a listener a single client that crashes (RST) would take the whole server with it.
     socket.on('error', (error) => log(`${client} failed: ${error.message}`));
     const refusal = whyNot(request, settings, sockets.clients.size);
@@ -58,16 +58,24 @@ function serveClient(
 
   // A client that sends and never reads would fill our memory with answers and pongs. While too
   // many wait we do not read either, and TCP tells the client to stop.
+  let waiting = 0;
   const holdBack = () => {
-    if (socket.writableNeedDrain && ws.bufferedAmount > maxBuffered) ws.pause();
+    waiting++;
+    if (waiting > MAX_WAITING || ws.bufferedAmount > maxBuffered) ws.pause();
   };
-  socket.on('drain', () => ws.resume());
+  const sent = () => {
+    waiting--;
+    if (waiting === 0) ws.resume();
+  };
 
   ws.on('message', (data: Buffer, isBinary) => {
-    ws.send(reply(isBinary ? data : data.toString()));
+    ws.send(reply(isBinary ? data : data.toString()), sent);
     holdBack();
   });
-  ws.on('ping', holdBack);
+  ws.on('ping', (data) => {
+    ws.pong(data, false, sent);
+    holdBack();
+  });
 
   keepAlive(socket, heartbeat, {
     ping: () => ws.ping(),

@@ -25,8 +25,8 @@ import { noBrowser, openPage } from '@shared/testing/browser';
 import { tapTcp } from '@shared/wiretap';
 import { WebSocket } from 'ws';
 import { CLIENT_OPTIONS, connectTo, converse } from './client.ts';
-import { type EchoServerOptions, PROGRAM_OPTIONS } from './echo.ts';
-import { BINARY, CLOSE, encodeFrame, PING, TEXT } from './frames.ts';
+import { type EchoServerOptions, fromCommandLine, PROGRAM_OPTIONS } from './echo.ts';
+import { BINARY, CLOSE, encodeFrame, PING, PONG, TEXT } from './frames.ts';
 import { createFromScratchServer } from './from-scratch.ts';
 import { acceptHandshake, checkHandshake } from './handshake.ts';
 import { ACCEPT, clientClose, clientFrame, openingHandshake, serverFrames } from './raw-client.ts';
@@ -192,7 +192,7 @@ for (const [which, create] of SERVERS) {
     });
 
     test('tells who is refused why, also in the middle of sending', async (t) => {
-      const { port } = await start(t);
+      const { port } = await start(t, { closeTimeout: FOREVER });
       const socket = await dial(t, port);
       socket.write(openingHandshake({ Origin: 'http://evil.example' }));
       // Reads to the end of it, or this would never be sent.
@@ -227,14 +227,14 @@ for (const [which, create] of SERVERS) {
     });
 
     test('asks a silent client for a sign of life, and keeps it when there is one', async (t) => {
-      const { port } = await start(t, { heartbeat: 250 });
+      const { port } = await start(t, { heartbeat: 1000 });
       const ws = await connect(t, port);
       for (let i = 0; i < 2; i++) await once(ws, 'ping');
       assert.equal(String((await answer(ws, 'alive'))[0]), 'Echo: alive');
     });
 
     test('finds a client whose cable was pulled, and keeps the others', async (t) => {
-      const { port, log, logged } = await start(t, { heartbeat: 250 });
+      const { port, log, logged } = await start(t, { heartbeat: 1000 });
       await using tap = await tapTcp({ port, faults: { stall: 1000 } });
       const near = await connect(t, port);
       const far = await connect(t, tap.port);
@@ -350,59 +350,70 @@ for (const [which, create] of SERVERS) {
 
     test('serves its page to whoever asks for it, and nothing else', async (t) => {
       const { port } = await start(t);
-      const page = await fetch(`http://127.0.0.1:${port}/?x=1`);
-      assert.equal(page.headers.get('content-type'), 'text/html; charset=utf-8');
-      assert.match(await page.text(), /<title>WebSocket echo<\/title>/);
-      const statuses = async (path: string, init?: RequestInit) =>
-        (await fetch(`http://127.0.0.1:${port}${path}`, init)).status;
-      assert.equal(await statuses('/', { method: 'HEAD' }), 200);
-      assert.equal(await statuses('/', { method: 'POST' }), 405);
-      assert.equal(await statuses('/ws'), 426);
-      assert.equal(await statuses('/page.html'), 404);
-      assert.equal(await statusOf(t, port, 'GET //[ HTTP/1.1\r\nHost: x\r\n\r\n'), 404);
+      const ask = async (line: string) => {
+        const socket = await dial(t, port);
+        socket.write(`${line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+        return (await readAll(socket)).toString();
+      };
+      const page = await ask('GET /?x=1');
+      assert.match(page, /^HTTP\/1\.1 200 OK\r\nContent-Type: text\/html; charset=utf-8\r\n/);
+      assert.match(page, /<title>WebSocket echo<\/title>/);
+      assert.match(await ask('HEAD /'), /^HTTP\/1\.1 200 /);
+      assert.match(await ask('POST /'), /^HTTP\/1\.1 405 .+\r\nAllow: GET, HEAD\r\n/s);
+      assert.match(await ask('GET /page.html'), /^HTTP\/1\.1 404 /);
+      assert.match(await ask('GET //['), /^HTTP\/1\.1 404 /);
+      // With what is wanted instead, and with the end of the connection, as the client wants it.
+      assert.match(
+        await ask('GET /ws'),
+        /^HTTP\/1\.1 426 .+\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n/s,
+      );
     });
   });
 
   // One after the other: a load would make the others' clients late.
   describe(`the server ${which}, under load`, () => {
-    for (const [what, frame] of [
-      ['messages', clientFrame(TEXT, 'x'.repeat(1000))],
-      ['pings', clientFrame(PING, 'x'.repeat(125))],
+    test('costs little memory for a client that sends and never reads, and drops it', async (t) => {
+      const { server, port, logged } = await start(t, { heartbeat: 100, maxBuffered: 100_000 });
+      const [socket, receiver] = await connectRaw(t, server, port);
+      socket.pause();
+      // Large answers until one of them waits: the kernel holds the others.
+      const large = clientFrame(BINARY, Buffer.alloc(65_536));
+      for (let i = 0; i < 1000 && receiver.writableLength === 0; i++) {
+        await sendPieces(socket, receiver, [large]);
+      }
+      let waiting = 0;
+      receiver.on('data', () => {
+        waiting = Math.max(waiting, receiver.writableLength);
+      });
+      const frame = clientFrame(TEXT, 'x'.repeat(1000));
+      socket.write(Buffer.concat(Array(1000).fill(frame)));
+      await logged('dropped: no sign of life');
+      // What one chunk of 64 KiB is answered with comes on top of the limit.
+      assert.ok(waiting > 100_000 && waiting < 300_000, `${waiting} bytes waited in the server`);
+    });
+
+    // How many answers may wait: a thousand, or as many as have so many bytes together.
+    for (const [what, frame, most] of [
+      ['messages', clientFrame(BINARY), 1000],
+      ['pings', clientFrame(PING), 1000],
+      ['long pings', clientFrame(PING, 'x'.repeat(125)), 500],
     ] as const) {
-      test(`costs little memory for a client that sends ${what} and never reads, and drops it`, async (t) => {
-        const { server, port, logged } = await start(t, { heartbeat: 100, maxBuffered: 100_000 });
+      test(`holds back a client of whose answers to ${what} too many wait, and loses none`, async (t) => {
+        const { server, port } = await start(t, { maxBuffered: 500 * 127 });
         const [socket, receiver] = await connectRaw(t, server, port);
-        socket.pause();
-        // Large answers until one of them waits: the kernel holds the others.
-        const large = clientFrame(BINARY, Buffer.alloc(65_536));
-        for (let i = 0; i < 1000 && receiver.writableLength === 0; i++) {
-          await sendPieces(socket, receiver, [large]);
-        }
-        let waiting = 0;
-        receiver.on('data', () => {
-          waiting = Math.max(waiting, receiver.writableLength);
-        });
-        socket.write(Buffer.concat(Array(Math.ceil(MiB / frame.length)).fill(frame)));
-        await logged('dropped: no sign of life');
-        // What one chunk of 64 KiB is answered with comes on top of the limit.
-        assert.ok(waiting > 100_000 && waiting < 300_000, `${waiting} bytes waited in the server`);
+        receiver.cork(); // as if the kernel took nothing more
+        await sendPieces(socket, receiver, [Buffer.concat(Array(most).fill(frame))]);
+        assert.equal(receiver.isPaused(), false);
+        await sendPieces(socket, receiver, [frame]);
+        assert.equal(receiver.isPaused(), true);
+        socket.write(BYE);
+        receiver.uncork();
+        assert.equal(serverFrames(await readAll(socket)).length, most + 2);
       });
     }
 
-    test('loses nothing of a client that reads late', async (t) => {
-      const { server, port } = await start(t, { maxBuffered: 100_000 });
-      const [socket, receiver] = await connectRaw(t, server, port);
-      const message = clientFrame(BINARY, Buffer.alloc(MiB, 7));
-      for (let i = 0; i < 10; i++) socket.write(message);
-      socket.write(BYE);
-      await once(receiver, 'pause');
-      const frames = serverFrames(await readAll(socket));
-      assert.equal(frames.length, 11);
-      assert.ok(frames.slice(0, 10).every(({ payload }) => payload.equals(Buffer.alloc(MiB, 7))));
-    });
-
     test('is still told why, when it has broken the protocol in the middle of sending', async (t) => {
-      const { server, port } = await start(t, { maxPayload: 1000 });
+      const { server, port } = await start(t, { maxPayload: 1000, closeTimeout: FOREVER });
       const [socket] = await connectRaw(t, server, port);
       const header = clientFrame(BINARY, Buffer.alloc(1001)).subarray(0, 8);
       socket.write(Buffer.concat([header, Buffer.alloc(5 * MiB)]));
@@ -443,6 +454,43 @@ test('the server from scratch answers all messages of a chunk with one write', a
   socket.write(Buffer.concat(Array(100).fill(clientFrame(TEXT, 'hi'))));
   await readBytes(socket, 100 * 10);
   assert.equal(mock.callCount(), 1);
+});
+
+test('a client is not dropped when the server was too busy to read its sign of life', async (t) => {
+  const port = await listen(t, createFromScratchServer({ heartbeat: 500 }));
+  const socket = await dial(t, port);
+  socket.write(openingHandshake());
+  await readBytes(socket, 129);
+  assert.equal((await readBytes(socket, 2)).toString('hex'), '8900');
+  socket.write(clientFrame(PONG));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600); // busy with something else
+  assert.equal((await readBytes(socket, 2)).toString('hex'), '8900');
+});
+
+test('the server from scratch tells which version it wants', async (t) => {
+  const port = await listen(t, createFromScratchServer());
+  const socket = await dial(t, port);
+  socket.write(openingHandshake({ 'Sec-WebSocket-Version': '14' }));
+  assert.equal(
+    (await readAll(socket)).toString(),
+    'HTTP/1.1 426 Upgrade Required\r\nConnection: close, Upgrade\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 33\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\nSec-WebSocket-Version must be 13\n',
+  );
+});
+
+test('the server from scratch reads on behind a close, however much waits', async (t) => {
+  const server = createFromScratchServer({ maxBuffered: 1000 });
+  const port = await listen(t, server);
+  const accepted = once(server, 'connection');
+  const socket = await dial(t, port);
+  socket.write(openingHandshake());
+  await readBytes(socket, 129);
+  const [receiver] = (await accepted) as [Required<Socket>];
+  // As if the kernel took nothing more. Not cork(), which end() undoes.
+  for (const name of ['_write', '_writev'] as const) t.mock.method(receiver, name, () => {});
+  const message = clientFrame(BINARY, Buffer.alloc(2000));
+  await sendPieces(socket, receiver, [Buffer.concat([message, BYE])]);
+  assert.equal(receiver.writableLength, 2004 + 4);
+  assert.equal(receiver.isPaused(), false);
 });
 
 test('a request that node:http would not hand over is refused all the same', () => {
@@ -672,6 +720,28 @@ test('the option --origins takes only origins', () => {
   }
 });
 
+test('what is given on the command line are the options of a server', () => {
+  const { signal } = new AbortController();
+  const given = { maxPayload: 125, maxClients: 2, heartbeat: 3 };
+  const some = { ...given, origins: 'http://a.example,http://b.example', echo: false };
+  const { reply, log, ...options } = fromCommandLine(some, signal);
+  assert.deepEqual(options, {
+    ...given,
+    origins: ['http://a.example', 'http://b.example'],
+    signal,
+  });
+  assert.equal(reply?.('hi'), 'Echo: hi');
+  assert.equal(log, console.log);
+
+  const none = { ...given, origins: '', maxPayload: PROGRAM_OPTIONS.maxPayload.default };
+  const defaults = fromCommandLine({ ...none, echo: false }, signal);
+  assert.deepEqual(defaults.origins, []);
+  assert.equal(defaults.maxPayload, MiB);
+  const echo = fromCommandLine({ ...none, echo: true }, signal);
+  assert.equal(echo.maxPayload, 16 * MiB);
+  assert.equal(echo.reply?.('hi'), 'hi');
+});
+
 test('the option --url takes only addresses of WebSockets', () => {
   const { url } = CLIENT_OPTIONS;
   assert.equal(url.parse('wss://localhost:1/x?y', '--url'), 'wss://localhost:1/x?y');
@@ -691,32 +761,27 @@ function trickle(socket: Socket): void {
 }
 
 describe('the programs', { concurrency: true }, () => {
-  for (const name of ['server.ts', 'from-scratch.ts']) {
-    testServer(file(name), async (_, port) => {
-      const ws = await connectTo(`ws://127.0.0.1:${port}/ws`);
-      const output = new PassThrough();
-      await converse(ws, ['hello'], output);
-      assert.equal(String(output.read()), 'Echo: hello\n');
-    });
-  }
   testUsage(file('server.ts'));
+  testServer(file('server.ts'), async (_, port) => {
+    const ws = await connectTo(`ws://127.0.0.1:${port}/ws`);
+    const output = new PassThrough();
+    await converse(ws, ['hello'], output);
+    assert.equal(String(output.read()), 'Echo: hello\n');
+  });
 
-  test('from-scratch.ts --echo answers text as it came, and its other options reach the server', async (t) => {
-    const options =
-      '--port 0 --echo --max-payload 125 --max-clients 2 --heartbeat 300 --origins http://a.example,http://b.example';
-    const server = run(t, file('from-scratch.ts'), options.split(' '));
-    const url = `ws://127.0.0.1:${await server.ready()}`;
-    const ws = await connectTo(url);
+  test('from-scratch.ts --echo answers up to 16 MiB as they came, and says 1001 on SIGTERM', async (t) => {
+    const server = run(t, file('from-scratch.ts'), ['--port', '0', '--echo']);
+    const ws = await connectTo(`ws://127.0.0.1:${await server.ready()}/ws`);
     ws.resume();
-    await once(ws, 'ping');
     ws.send('hello');
     assert.equal(String((await once(ws, 'message'))[0]), 'hello');
-    const page = new WebSocket(url, { origin: 'http://b.example' });
-    t.after(() => page.terminate());
-    await once(page, 'open');
-    await assert.rejects(connectTo(url), /refused: 503/);
-    ws.send('x'.repeat(126));
-    assert.equal((await once(ws, 'close'))[0], 1009);
+    const large = Buffer.alloc(16 * MiB, 7);
+    ws.send(large);
+    assert.ok(large.equals((await once(ws, 'message'))[0]));
+    if (process.platform === 'win32') return; // which cannot send SIGTERM
+    const closed = once(ws, 'close');
+    assert.equal(await server.stop(), 0, server.stderr);
+    assert.equal((await closed)[0], 1001);
   });
 
   test('client.ts sends its arguments as one message, or each line of its input', async (t) => {
