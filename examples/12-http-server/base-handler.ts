@@ -84,13 +84,16 @@ export class BaseHTTPRequestHandler {
     return true;
   }
 
-  /** Begins a response with the status and the header `Server`; Node adds `Date`. Logs the request. */
+  /** Begins a response with the status and the headers `Server` and `Date`. Logs the request. */
   sendResponse(code: number, message = phrase(code)): void {
     this.logRequest(code);
     this.wfile.statusCode = code;
     // The message may quote what a client sent; Node throws for what may not stand in this line.
     this.wfile.statusMessage = message.replace(/[^ -~]/g, '?');
     this.sendHeader('Server', this.versionString());
+    // Node would add one of its own, which on a busy machine is that of the second before: then a
+    // Last-Modified of now would lie in the future.
+    this.sendHeader('Date', this.dateTimeString());
   }
 
   /** Adds a header. Throws for a line break in it. */
@@ -134,6 +137,11 @@ export class BaseHTTPRequestHandler {
       return character === '\\' ? '\\\\' : `\\x${code}`;
     });
     this.server.log(`${this.clientAddress[0]} - - [${day}/${month}/${year} ${time}] ${tame}`);
+  }
+
+  /** A time, in milliseconds, as HTTP writes it; by default now. */
+  dateTimeString(timestamp = Date.now()): string {
+    return new Date(timestamp).toUTCString();
   }
 
   versionString(): string {

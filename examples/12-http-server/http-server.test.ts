@@ -1240,6 +1240,23 @@ describe('clients', { concurrency: true }, () => {
 });
 
 // A browser takes a second to start: these two have one together, and nobody else's clock runs.
+test('the Date is that of the answer, also if Node has slept through the end of a second', async (t) => {
+  let second = 0;
+  class Sleeper extends BaseHTTPRequestHandler {
+    doGET() {
+      second = Math.ceil((Date.now() + 1) / 1000) * 1000;
+      const left = this.path === '/sleep' ? second - Date.now() + 1 : 0;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, left);
+      this.sendResponse(200);
+      this.endHeaders();
+    }
+  }
+  const { port } = await start(t, Sleeper);
+  await ask(t, port, '/');
+  const { headers } = await ask(t, port, '/sleep');
+  assert.ok(Date.parse(headers.date ?? '') >= second, headers.date);
+});
+
 test('browsers', { skip: noBrowser }, async (t) => {
   const page = await openPage(t);
   page.on('dialog', () => assert.fail('a script of a file name ran'));
