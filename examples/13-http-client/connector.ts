@@ -32,11 +32,10 @@ export class Connector {
     const { method, url, headers, body } = request;
     const silence = readTimeout === Infinity ? 0 : readTimeout;
     await this.#places.take(deadline);
-    // Not before: while it waited another answer may have set one.
-    const cookie = this.cookies.header(url, headers.cookie);
-    const leave = () => this.#places.leave();
     let data: Dispatcher.ResponseData;
     try {
+      // Not before: while it waited another answer may have set one.
+      const cookie = this.cookies.header(url, headers.cookie);
       const answer = this.#dispatcher.request({
         method,
         origin: url.origin,
@@ -50,11 +49,11 @@ export class Connector {
       // undici heeds its signal once there is a connection: a request that waits for one would wait on.
       data = await deadline.race(answer);
     } catch (error) {
-      leave();
+      this.#places.leave();
       throw error;
     }
     // It has its connection to the end of the body.
-    data.body.once('close', leave);
+    data.body.once('close', this.#places.leave);
     // Here, and not where the session returns the last answer: redirects set cookies too.
     const setCookie = data.headers['set-cookie'];
     if (setCookie !== undefined) this.cookies.store(url, setCookie);

@@ -30,12 +30,12 @@ export class Places {
   }
 
   /** Whoever has waited longest gets the place. */
-  leave(): void {
+  readonly leave = (): void => {
     const [call] = this.#waiting;
     if (call === undefined) this.#free++;
     else {
       this.#waiting.delete(call);
       call();
     }
-  }
+  };
 }

@@ -9,6 +9,9 @@ import { ClientPayloadError, ClientResponseError, ContentTypeError } from './err
 import type { HttpRequest } from './request.ts';
 import { ResponseBody } from './response-body.ts';
 
+/** To make one takes longer than to decode a short body. */
+const UTF_8 = new TextDecoder();
+
 export interface JsonOptions {
   /** What the body must say that it is; `null`: anything. Default `application/json`. */
   contentType?: string | null;
@@ -95,9 +98,9 @@ export class ClientResponse implements AsyncDisposable {
   /** The body as text. `encoding` is for a server that names the wrong one, or none that is UTF-8. */
   async text(encoding = this.charset): Promise<string> {
     const bytes = await this.read();
-    let decoder = new TextDecoder();
+    let decoder = UTF_8;
     try {
-      decoder = new TextDecoder(encoding);
+      if (encoding !== undefined) decoder = new TextDecoder(encoding);
     } catch {
       // a charset that nobody knows
     }
