@@ -383,8 +383,7 @@ export function encodeFixedLength(message: string | Uint8Array, length: number, 
 
 function toBuffer(bytes: string | Uint8Array): Buffer {
   if (typeof bytes === 'string') return Buffer.from(bytes);
-  // A third of the cost of Buffer.isBuffer, once for each chunk.
-  if (bytes.constructor === Buffer) return bytes as Buffer;
+  if (bytes instanceof Buffer) return bytes;
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
