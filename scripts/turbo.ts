@@ -37,8 +37,9 @@ export async function runTask(
 ): Promise<{ code: number; counts: Counts }> {
   const turbo = createRequire(import.meta.url).resolve('turbo/bin/turbo');
   const options = ['--log-prefix=none', '--log-order=grouped', '--output-logs=full', '--continue'];
-  // More at once than there are cores would only make each slower, and timeouts of programs run out.
-  if (!args.some((arg) => arg.startsWith('--concurrency'))) options.push('--concurrency=100%');
+  // Half as many again as there are cores, since tests also wait; turbo's ten at once would only make
+  // each slower, and timeouts of programs run out.
+  if (!args.some((arg) => arg.startsWith('--concurrency'))) options.push('--concurrency=150%');
   const child = spawn(process.execPath, [turbo, 'run', task, ...options, ...args], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
