@@ -454,7 +454,7 @@ describe('the line server', { concurrency: true }, () => {
     const { port, client, receiver } = await open(t, { maxClients: 1 });
     const second = await dial(t, port);
     assert.equal((await readAll(second)).toString(), 'error: the server is full\n');
-    receiver.setTimeout(20);
+    receiver.setTimeout(20); // its own idle limit, once its thread has started
     assert.equal((await readAll(client)).length, 0);
   });
 });
