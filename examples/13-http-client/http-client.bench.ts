@@ -10,7 +10,7 @@ import { Agent, request } from 'undici';
 import { ClientSession } from './session.ts';
 
 const REQUESTS = 2000;
-const ROUNDS = 9;
+const ROUNDS = 25;
 const BODY = JSON.stringify({
   args: { name: '张三', age: '25' },
   origin: '127.0.0.1',

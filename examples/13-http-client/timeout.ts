@@ -26,6 +26,7 @@ export class Deadline extends EventEmitter {
   reason: unknown;
   readonly #timer: NodeJS.Timeout;
   readonly #outer: AbortSignal | undefined;
+  #reject: ((reason: unknown) => void) | undefined;
 
   constructor(url: URL, total: number, outer?: AbortSignal) {
     super();
@@ -50,16 +51,16 @@ export class Deadline extends EventEmitter {
     this.aborted = true;
     this.reason = reason;
     this.clear();
+    this.#reject?.(reason);
     this.emit('abort');
   }
 
-  /** As the promise, but rejects as soon as the time is over. */
+  /** As the promise, but rejects as soon as the time is over. One at a time: a request does one thing after the other. */
   race<T>(promise: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const stop = () => reject(this.reason);
-      if (this.aborted) stop();
-      this.once('abort', stop);
-      promise.then(resolve, reject).then(() => this.off('abort', stop));
+      if (this.aborted) reject(this.reason);
+      this.#reject = reject;
+      promise.then(resolve, reject);
     });
   }
 
