@@ -66,7 +66,9 @@ async function play(): Promise<Entry[]> {
 /** A line for all that goes in one direction before something else happens. */
 function rows(entries: Entry[]): string[] {
   const runs: Entry[] = [];
-  for (const { bytes, ...entry } of entries.filter(({ event }) => event !== 'open')) {
+  // Not the FINs: behind a close_notify they come when they like, and not the same every time.
+  const said = entries.filter(({ event }) => event === 'data' || event === 'note');
+  for (const { bytes, ...entry } of said) {
     const last = runs.at(-1);
     if (bytes !== undefined && last?.bytes !== undefined && last.from === entry.from) {
       last.bytes = Buffer.concat([last.bytes, bytes]);
@@ -74,7 +76,7 @@ function rows(entries: Entry[]): string[] {
   }
   return runs.map(({ event, from, to, bytes, detail }) => {
     const who = event === 'note' ? from : `${from} ──▶ ${to}`;
-    const what = bytes === undefined ? (detail ?? event.toUpperCase()) : contents(bytes);
+    const what = bytes === undefined ? detail : contents(bytes);
     return `  ${who.padEnd(17)}  ${what}`;
   });
 }

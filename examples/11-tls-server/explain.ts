@@ -9,7 +9,7 @@ type TlsError = Error & {
   /** OpenSSL's reason. The message has it too, between numbers and a file name. */
   reason?: string;
   host?: string;
-  cert?: { subjectaltname?: string };
+  cert?: { subjectaltname?: string | undefined };
 };
 
 const UNKNOWN_CA = 'its certificate is signed by a CA that is not trusted here';

@@ -68,7 +68,7 @@ function describe(socket: TLSSocket, host: string, now: number): [string, string
     );
   }
   const code = String(socket.authorizationError);
-  const cert = { subjectaltname: certificate?.subjectAltName ?? 'no name at all' };
+  const cert = { subjectaltname: certificate?.subjectAltName };
   const error = Object.assign(new Error(code), { code, host, cert });
   lines.push(['verified', socket.authorized ? 'yes' : `no: ${explainTls(error) ?? code}`]);
   // All of this is what a stranger says.
@@ -92,8 +92,8 @@ function date(text: string): string {
   return Number.isNaN(time) ? text : new Date(time).toISOString().slice(0, 10);
 }
 
-/** The CA of this example is one more, where it has been made. */
-function trusted(directory: string): string[] {
+/** The public CAs, and that of this example where it has been made. */
+export function trustedCas(directory: string): string[] {
   try {
     return [...rootCertificates, readFileSync(join(directory, 'ca.crt'), 'utf8')];
   } catch {
@@ -113,7 +113,7 @@ program(import.meta, {
     const lines = await inspect({
       host,
       port: port(443).parse(number, 'PORT'),
-      ca: trusted(certs),
+      ca: trustedCas(certs),
       timeout,
       signal,
     });

@@ -29,7 +29,7 @@ export interface TlsRecord {
 /** The records of one direction, from its first byte. One that is cut off at the end is left out. */
 export function* readRecords(bytes: Buffer): Generator<TlsRecord> {
   let at = 0;
-  while (at + HEADER < bytes.length) {
+  while (at + HEADER <= bytes.length) {
     const [type = 0, length] = [bytes[at], bytes.readUInt16BE(at + 3)];
     if (at + HEADER + length > bytes.length) return;
     const message = type === 22 ? MESSAGES[bytes[at + HEADER] ?? 0] : undefined;

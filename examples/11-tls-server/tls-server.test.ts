@@ -22,7 +22,14 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { after, describe, type TestContext, test } from 'node:test';
-import tls, { type ConnectionOptions, connect, createServer, type TLSSocket } from 'node:tls';
+import tls, {
+  type ConnectionOptions,
+  connect,
+  createServer,
+  rootCertificates,
+  type TLSSocket,
+  type TlsOptions,
+} from 'node:tls';
 import { promisify } from 'node:util';
 import { Extension, X509CertificateGenerator } from '@peculiar/x509';
 import {
@@ -42,9 +49,9 @@ import { tapTcp } from '@shared/wiretap';
 import { createAuthority, createSelfSigned } from './authority.ts';
 import { DIRECTORY, loadCertificates } from './certificates.ts';
 import { connectTo, converse, readPem } from './client.ts';
-import { explainTls, printable } from './explain.ts';
+import { explainTls, printable, reason } from './explain.ts';
 import { FAILURES, type Outcome, provoke } from './failures.ts';
-import { inspect } from './inspect.ts';
+import { inspect, trustedCas } from './inspect.ts';
 import { readRecords } from './records.ts';
 import { createTlsEchoServer, logKeys, type TlsEchoServerOptions } from './server.ts';
 
@@ -980,8 +987,10 @@ test('the client says where the CA file should be', async (t) => {
 
 describe('inspect', { concurrency: true }, () => {
   test('prints version, cipher, names, dates, and that it is verified', async (t) => {
-    const { port } = await start(t);
+    const { server, port } = await start(t);
+    const closed = once(server, 'connection').then(([socket]) => once(socket, 'close'));
     const lines = Object.fromEntries(await inspect({ host: 'localhost', port, ca: [ca] }));
+    await closed; // it has seen what it wanted, and keeps no connection
     const day = (offset: number) => new Date(Date.now() + offset).toISOString().slice(0, 10);
     const { 'key exchange': exchange, valid, ...rest } = lines;
     assert.deepEqual(rest, {
@@ -1015,6 +1024,40 @@ describe('inspect', { concurrency: true }, () => {
       lines.verified,
       'no: its certificate is for DNS:other.example, not for localhost (ERR_TLS_CERT_ALTNAME_INVALID)',
     );
+    const error = {
+      name: '',
+      message: '',
+      code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+      host: 'h',
+      cert: {},
+    };
+    assert.equal(
+      explainTls(error),
+      `its certificate is for no name at all, not for h (${error.code})`,
+    );
+  });
+
+  test('prints the protocol that the server chooses, and names it, but no address', async (t) => {
+    const names: string[] = [];
+    const SNICallback: TlsOptions['SNICallback'] = (name, done) => {
+      names.push(name);
+      done(null);
+    };
+    const server = createServer({ ...identity, ALPNProtocols: ['http/1.1'], SNICallback });
+    const port = await listen(t, server);
+    for (const host of ['127.0.0.1', 'localhost']) {
+      const lines = Object.fromEntries(await inspect({ host, port, ca: [ca] }));
+      assert.equal(lines.ALPN, 'http/1.1');
+      assert.equal(lines.verified, 'yes');
+    }
+    assert.deepEqual(names, ['localhost']);
+  });
+
+  test('trusts the public CAs, and our own where it has been made', (t) => {
+    const folder = temporary(t);
+    assert.deepEqual(trustedCas(folder), rootCertificates);
+    writeFileSync(join(folder, 'ca.crt'), ca);
+    assert.deepEqual(trustedCas(folder), [...rootCertificates, ca]);
   });
 
   test('shows a certificate without a subject, and dates that are none', async (t) => {
@@ -1053,12 +1096,24 @@ describe('inspect', { concurrency: true }, () => {
     assert.equal(lines.version, 'TLSv1.1');
   });
 
-  test('lets no name command the terminal', () => {
+  test('lets no name command the terminal', async (t) => {
+    // U+202E would show what follows it from right to left.
+    const { port } = await start(
+      t,
+      await authority.issue({ name: 'a\u202eb', names: ['localhost'] }),
+    );
+    const lines = Object.fromEntries(await inspect({ host: 'localhost', port, ca: [ca] }));
+    assert.equal(lines.subject, 'CN=a\ufffdb');
     assert.equal(printable('a\u001b[2J\nb'), 'a\ufffd[2J\ufffdb');
     assert.equal(printable('x'.repeat(10_000)), `${'x'.repeat(200)}…`);
     const cert = { subjectaltname: 'DNS:\u001b[2J' };
     const error = { name: '', message: '', code: 'ERR_TLS_CERT_ALTNAME_INVALID', host: 'h', cert };
     assert.ok(!explainTls(error)?.includes('\u001b'));
+    // OpenSSL's messages end with a line break, where it has no reason beside them.
+    assert.equal(
+      reason(new Error('error:0A000000:SSL routines::\n')),
+      'error:0A000000:SSL routines::',
+    );
   });
 
   test('says that there is no TLS', async (t) => {
@@ -1087,14 +1142,22 @@ test('records: those that are whole, wherever the bytes end', () => {
     '1603010002010016030300010214030300010117030300031111111503030000',
     'hex',
   );
-  const all = [...readRecords(hello)];
-  assert.deepEqual(
-    all.map(({ type, length }) => `${type} ${length}`),
-    ['ClientHello 2', 'ServerHello 1', 'ChangeCipherSpec 1', 'encrypted 3'],
-  );
+  // Where each of them ends. An empty one is whole as well.
+  const ends: Record<number, string> = {
+    7: 'ClientHello 2',
+    13: 'ServerHello 1',
+    19: 'ChangeCipherSpec 1',
+    27: 'encrypted 3',
+    32: 'Alert 0',
+  };
+  const whole: string[] = [];
   for (let end = 0; end <= hello.length; end++) {
+    whole.push(...(end in ends ? [String(ends[end])] : []));
     const found = [...readRecords(hello.subarray(0, end))];
-    assert.deepEqual(found, all.slice(0, found.length));
+    assert.deepEqual(
+      found.map(({ type, length }) => `${type} ${length}`),
+      whole,
+    );
   }
 });
 
