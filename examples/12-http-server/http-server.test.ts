@@ -22,6 +22,7 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { dial, listen, readAll, readBytes, reset, run, testReadme } from '@shared/testing';
 import { noBrowser, openPage } from '@shared/testing/browser';
 import { listInside, namesOf, openInside } from './folder.ts';
@@ -915,7 +916,9 @@ describe('a file on its way', { concurrency: true }, () => {
     assert.equal(whole.headers['content-length'], '10737418247');
   });
 
-  test('costs little memory for a client that never reads, who is dropped', async (t) => {
+  test('costs little memory for a client that never reads, who is dropped', {
+    timeout: 20_000,
+  }, async (t) => {
     const directory = folder(t);
     sparse(directory, 'f', 10 * GiB);
     const { open, logged } = await start(t, directory, { timeout: 1000 });
@@ -932,6 +935,8 @@ describe('a file on its way', { concurrency: true }, () => {
     assert.ok(waiting > 0 && waiting <= 300 * KiB, `${waiting} bytes waited in the server`);
     await logged(/the client has gone$/);
     if (!noProc) assert.deepEqual(openFiles(directory), []);
+    const rest = await readAll(client).catch(() => Buffer.alloc(0));
+    assert.ok(rest.length < MiB, `the kernel has kept ${rest.length} bytes for it`);
   });
 
   test('is closed when the client gives up', { skip: noProc }, async (t) => {
@@ -1205,7 +1210,24 @@ describe('clients', { concurrency: true }, () => {
     }
   });
 
-  test('that say nothing are closed without a word, at first and between requests', async (t) => {
+  test('that wait for an answer, or have not sent all, are not cut off as if they did not read', async (t) => {
+    const { Waiting, asked, go } = waiting();
+    const answering = await start(t, Waiting, { timeout: 500 });
+    const reading = await start(t, CustomHTTPRequestHandler, { timeout: 500 });
+    const [[one, first], [other, second]] = [await answering.open(), await reading.open()];
+    const quiet = Promise.all([once(first, 'timeout'), once(second, 'timeout'), asked()]);
+    one.write(get('/late'));
+    other.write(`POST /submit HTTP/1.1\r\nHost: x\r\n${FORM}Content-Length: 3\r\n\r\na=`);
+    await quiet;
+    go();
+    other.write('b');
+    assert.equal((await readAnswer(one)).body, '/late');
+    assert.match((await readAnswer(other)).body, /<li>a：b<\/li>/);
+  });
+
+  test('that say nothing are closed without a word, at first and between requests', {
+    timeout: 20_000,
+  }, async (t) => {
     const one = await start(t, Hello, { headersTimeout: 50 });
     const [silent] = await one.open();
     assert.equal((await readAll(silent)).length, 0);
@@ -1311,17 +1333,23 @@ test('clients read why they are refused, although they are still sending', async
       `POST /submit HTTP/1.1\r\nHost: x\r\n${FORM}Transfer-Encoding: chunked\r\n\r\nffffff\r\n`,
       '413 Payload Too Large',
     ],
+    // Its handler has begun to read.
+    [
+      `POST /submit HTTP/1.1\r\nHost: x\r\n${FORM}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n`,
+      '400 Bad request syntax',
+    ],
     ['nonsense\r\n\r\n', '400 Bad request syntax'],
     ['CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n', "501 Unsupported method ('CONNECT')"],
   ] as const) {
-    const [client] = await open();
+    const [client, receiver] = await open();
+    const closed = once(receiver, 'close');
     client.write(head);
     client.write(Buffer.alloc(2 * MiB, 'x'));
     assert.equal(parse(await readAll(client)).status, status);
     // All that it has to send is read.
     client.end(Buffer.alloc(MiB, 'x'));
-    await once(client, 'close');
-    assert.equal(client.errored, null, status);
+    await closed;
+    assert.equal(receiver.bytesRead, head.length + 3 * MiB, head);
   }
 });
 
@@ -1342,6 +1370,23 @@ test('clients that never stop sending what was refused are cut off', async (t) =
     t.mock.timers.tick(2000);
     assert.equal(receiver.destroyed, true, head);
   }
+});
+
+test('a client that is gone keeps nobody waiting', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { server, open, logged } = await start(t, CustomHTTPRequestHandler);
+  const [client, receiver] = await open();
+  const asked = once(server, 'request');
+  client.write(`POST /submit HTTP/1.1\r\nHost: x\r\n${FORM}Content-Length: 10\r\n\r\na=`);
+  await asked;
+  const closed = once(server.close(), 'close');
+  // As the program does with those that are still there when its time is over.
+  receiver.destroy();
+  await Promise.all([closed, logged(/the client has gone$/)]);
+  await nextTurn();
+  const { mock } = t.mock.method(receiver, 'destroy');
+  t.mock.timers.tick(2000);
+  assert.equal(mock.callCount(), 0, 'no timer is left that would keep the program');
 });
 
 describe('the end', { concurrency: true }, () => {

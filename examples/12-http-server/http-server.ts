@@ -21,9 +21,15 @@ export interface HTTPServerOptions {
   headersTimeout?: number;
   /** How long a client may take to send a whole request, in milliseconds. Default 60,000. */
   requestTimeout?: number;
-  /** How long a client may read nothing of its answer, in milliseconds. Default 30,000. */
+  /**
+   * How long a client may read nothing of its answer, in milliseconds. It may become twice as long,
+   * since Node sees only the second time that nothing has moved. Default 30,000.
+   */
   timeout?: number;
-  /** How long a connection waits for the next request, in milliseconds. Default 5,000. */
+  /**
+   * How long a connection waits for the next request, in milliseconds, and 1,000 more that Node does
+   * not announce: a request that is on its way by then still gets its answer. Default 5,000.
+   */
   keepAliveTimeout?: number;
   /** Where a line about each request goes. Default: nowhere. */
   log?: (line: string) => void;
@@ -66,6 +72,13 @@ export class HTTPServer extends Server {
     // A client that ends its half early, such as `printf … | nc -N`, would get no answer.
     Object.assign(this, { httpAllowHalfOpen: true });
 
+    // Node would hang up here also while a handler takes its time, or a client with its body.
+    this.on('timeout', (socket: Socket) => {
+      // By a reset: else the kernel would keep the megabytes that it has taken for a client that does
+      // not read, until that one leaves.
+      if (socket.writableLength > 0) socket.resetAndDestroy();
+      else if (this.#connections.get(socket)?.length === 0) socket.destroy();
+    });
     this.on('connection', (socket: Socket) => {
       // Node takes its own listener away when a client asks for CONNECT.
       socket.on('error', () => {});

@@ -128,6 +128,7 @@ export function converse(socket: Socket, options: ConnectionOptions) {
     if (phase === 'request') refuse(new HttpError(408, 'the request has taken too long'));
     // Not 408: a browser opens connections ahead, and takes what it finds there for its answer.
     else if (phase === 'idle') finish();
-    else socket.destroy();
+    // Not destroy(): the kernel would keep what it has taken for a client that does not read.
+    else socket.resetAndDestroy();
   }
 }
