@@ -13,6 +13,8 @@ import { send } from './sender.ts';
 import { createUdpServer, type UdpServerOptions } from './server.ts';
 import { createSubscriber } from './subscriber.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 const [SENDER, RECEIVER, SERVER, CLIENT, SUBSCRIBER] = [
   'sender.ts',
   'receiver.ts',
@@ -98,7 +100,7 @@ async function startReceiver(
 }
 
 // One at a time: the kernel may give the same free port to two sockets that both have reuseAddr.
-describe('the sender and the receiver', () => {
+describe('the sender and the receiver', { timeout: together.timeout }, () => {
   test('one broadcast datagram comes to every receiver on the port', BROADCAST, async (t) => {
     const first = await startReceiver(t);
     const second = await startReceiver(t, { port: first.port });
@@ -222,7 +224,7 @@ describe('the sender and the receiver', () => {
   });
 });
 
-describe('the server', { concurrency: true }, () => {
+describe('the server', together, () => {
   test('answers ping and time, in any case, with a line feed or without', async (t) => {
     const { client } = await start(t);
     const { ask } = await client();
@@ -362,7 +364,7 @@ describe('the server', { concurrency: true }, () => {
   });
 });
 
-describe('the client', { concurrency: true }, () => {
+describe('the client', together, () => {
   test('gets the answer to its own request on a network that does everything wrong', async (t) => {
     const { port } = await start(t);
     const faults = { lose: 0.3, duplicate: 0.5, reorder: 0.3, seed: 1 };
@@ -471,7 +473,7 @@ describe('the client', { concurrency: true }, () => {
   });
 });
 
-describe('one test at a time', () => {
+describe('one test at a time', { timeout: together.timeout }, () => {
   test('Python\u2019s <broadcast> is 255.255.255.255, and where it goes by default', async (t) => {
     const to: unknown[] = [];
     t.mock.method(Socket.prototype, 'send', (...args: unknown[]) => {
@@ -554,7 +556,7 @@ describe('one test at a time', () => {
   });
 });
 
-describe('the subscriber\u2019s clock', () => {
+describe('the subscriber\u2019s clock', { timeout: together.timeout }, () => {
   test('says ping every 15 seconds, until it is closed', async (t) => {
     const { server, port } = await start(t);
     t.mock.timers.enable({ apis: ['setInterval'] });
@@ -569,7 +571,7 @@ describe('the subscriber\u2019s clock', () => {
   });
 });
 
-describe('the subscriber', { concurrency: true }, () => {
+describe('the subscriber', together, () => {
   test('hears what other clients broadcast, and says ping again and again', async (t) => {
     const { server, port, client } = await start(t);
     const heard: string[] = [];
@@ -607,7 +609,7 @@ describe('the subscriber', { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   testUsage(SERVER);
   testServer(SERVER, async (_, port) => {
     const answer = await request('ping', { host: '127.0.0.1', port, ...PATIENT });

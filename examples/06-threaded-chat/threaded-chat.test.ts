@@ -25,6 +25,8 @@ import { chat } from './client.ts';
 import { createLineServer, type LineServerOptions } from './line-server.ts';
 import { type ChatServerOptions, createChatServer } from './server.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 const SERVER = join(import.meta.dirname, 'server.ts');
 const CLIENT = join(import.meta.dirname, 'client.ts');
 const LINE_SERVER = join(import.meta.dirname, 'line-server.ts');
@@ -74,7 +76,7 @@ async function enter(t: TestContext, port: number, name: string): Promise<Guest>
   return one;
 }
 
-describe('the room', { concurrency: true }, () => {
+describe('the room', together, () => {
   test('passes what one says to all others, however the bytes arrive', async (t) => {
     const { server, enter } = await start(t, { rate: 1000, maxQueue: 1000 });
     const accepted = once(server, 'connection');
@@ -186,7 +188,7 @@ describe('the room', { concurrency: true }, () => {
   });
 });
 
-describe('whoever leaves', { concurrency: true }, () => {
+describe('whoever leaves', together, () => {
   test('is announced once, with exit, FIN or RST', async (t) => {
     const { enter, log } = await start(t);
     const ann = await enter('Ann');
@@ -311,7 +313,7 @@ async function threadsOf(body: () => Promise<unknown>): Promise<Worker[]> {
   return threads;
 }
 
-describe('the threads', () => {
+describe('the threads', { timeout: together.timeout }, () => {
   test('are one for each client, and end with it and with the server', async (t) => {
     const { server, enter, log } = await start(t);
     const sockets: Socket[] = [];
@@ -397,7 +399,7 @@ describe('the threads', () => {
   });
 });
 
-describe('the line server', { concurrency: true }, () => {
+describe('the line server', together, () => {
   const open = async (t: TestContext, options: LineServerOptions = {}) => {
     const server = createLineServer(options);
     const port = await listen(t, server);
@@ -459,7 +461,7 @@ describe('the line server', { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   testUsage(SERVER);
   testServer(SERVER, async (t, port) => {
     const ann = await enter(t, port, 'Ann');

@@ -24,6 +24,8 @@ import { createPool, type PoolOptions } from './pool.ts';
 import { countPrimes } from './primes.ts';
 import { createPoolServer, type PoolServerOptions } from './server.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 const LINE_SERVER = join(import.meta.dirname, 'line-server.ts');
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -49,7 +51,7 @@ function closing(socket: Socket): Promise<unknown> {
   return new Promise((resolve) => socket.once('close', resolve));
 }
 
-describe('the server', { concurrency: true }, () => {
+describe('the server', together, () => {
   test('answers every command, in order, and the client that has ended its half', async (t) => {
     // The queue has room for one: a hundred commands at once are still one task at a time.
     const { say } = await start(t, { maxQueue: 1, now: () => new Date(2026, 0, 31, 23, 59, 59) });
@@ -198,7 +200,7 @@ describe('the server', { concurrency: true }, () => {
   });
 });
 
-describe('the pool', () => {
+describe('the pool', { timeout: together.timeout }, () => {
   // One for all of these tests: a thread costs more than what they do with it.
   const log: string[] = [];
   const { run, destroy } = createPool({ ...PATIENT, log: (line) => log.push(line) });
@@ -261,7 +263,7 @@ describe('the pool', () => {
   });
 });
 
-describe('the line server', { concurrency: true }, () => {
+describe('the line server', together, () => {
   const open = async (t: TestContext, options: PoolOptions = {}) => {
     const server = createLineServer({ ...PATIENT, ...options });
     const port = await listen(t, server);
@@ -296,7 +298,7 @@ describe('the line server', { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   testUsage(join(import.meta.dirname, 'delay.ts'));
   testServer(join(import.meta.dirname, 'server.ts'), async (t, port) => {
     const client = await dial(t, port);

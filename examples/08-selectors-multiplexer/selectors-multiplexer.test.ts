@@ -22,6 +22,8 @@ import { accept, type FileObject, isReadable, isWritable, recv, send } from './n
 import { DefaultSelector, EVENT_READ, EVENT_WRITE } from './selectors.ts';
 import { type Client, createMultiplexer, type MultiplexerOptions } from './server.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 const BENCH = join(import.meta.dirname, 'selectors-multiplexer.bench.ts');
 const LINE_SERVER = join(import.meta.dirname, 'line-server.ts');
 const BOTH = EVENT_READ | EVENT_WRITE;
@@ -65,7 +67,7 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await nextTurn();
 }
 
-describe('the selector', { concurrency: true }, () => {
+describe('the selector', together, () => {
   test('gives the key that was registered, and forgets it', async (t) => {
     const { conn } = await pair(t);
     const sel = selector<string>(t);
@@ -303,7 +305,7 @@ describe('the selector', { concurrency: true }, () => {
   });
 });
 
-describe('the calls that never wait', { concurrency: true }, () => {
+describe('the calls that never wait', together, () => {
   test('recv says that nothing is there', async (t) => {
     const { conn } = await pair(t);
     const blocked = { name: 'BlockingIOError', code: 'EAGAIN' };
@@ -397,7 +399,7 @@ async function stuck(sel: DefaultSelector<Client>, conn: Socket): Promise<void> 
   while (!full() && !conn.readableEnded) await nextTurn();
 }
 
-describe('the server', { concurrency: true }, () => {
+describe('the server', together, () => {
   test('sends back what it gets, however the bytes arrive', async (t) => {
     const { open } = await start(t);
     const [client, conn] = await open();
@@ -556,7 +558,7 @@ describe('the server', { concurrency: true }, () => {
   });
 });
 
-describe('the line server', { concurrency: true }, () => {
+describe('the line server', together, () => {
   const startLines = (t: TestContext, options: LineServerOptions = {}) =>
     start(t, options, createLineServer);
 
@@ -617,7 +619,7 @@ describe('the line server', { concurrency: true }, () => {
   });
 });
 
-describe("the tutorial's programs, line by line", { concurrency: true }, () => {
+describe("the tutorial's programs, line by line", together, () => {
   test('002 §1.2: callbacks as data', async (t) => {
     type Callback = (fileobj: FileObject, mask: number) => void;
     const sel = selector<Callback>(t);
@@ -712,7 +714,7 @@ describe("the tutorial's programs, line by line", { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   testUsage(join(import.meta.dirname, 'server.ts'));
   testServer(join(import.meta.dirname, 'server.ts'), async (t, port) => {
     const client = await dial(t, port);

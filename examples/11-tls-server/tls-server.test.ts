@@ -55,6 +55,8 @@ import { inspect, trustedCas } from './inspect.ts';
 import { readRecords } from './records.ts';
 import { createTlsEchoServer, logKeys, type TlsEchoServerOptions } from './server.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 const SERVER = join(import.meta.dirname, 'server.ts');
 const CLIENT = join(import.meta.dirname, 'client.ts');
 const CERTIFICATES = join(import.meta.dirname, 'certificates.ts');
@@ -165,7 +167,7 @@ function assertGood(files: Record<string, string>) {
   }
 }
 
-describe('the authority', { concurrency: true }, () => {
+describe('the authority', together, () => {
   test('makes certificates for 90 days and for the names, valid an hour ago already', async () => {
     const authority = await createAuthority('test CA');
     const names = ['localhost', '127.0.0.1', '::1'];
@@ -204,7 +206,7 @@ describe('the authority', { concurrency: true }, () => {
   });
 });
 
-describe('the files', { concurrency: true }, () => {
+describe('the files', together, () => {
   test('are made, fit together, and stay as they are', async (t) => {
     const directory = join(temporary(t), 'not', 'there', 'yet');
     const made = await loadCertificates(directory);
@@ -358,7 +360,7 @@ function no(program: string, ...args: string[]): string | false {
 
 const python = process.platform === 'win32' ? 'python' : 'python3';
 
-describe('other programs accept them, with every check turned on', { concurrency: true }, () => {
+describe('other programs accept them, with every check turned on', together, () => {
   /** A server with files as they are made, which answers once and ends. */
   const start = async (t: TestContext) => {
     const { server: identity } = await loadCertificates(MADE);
@@ -408,7 +410,7 @@ with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as raw:
   });
 });
 
-describe('the server', { concurrency: true, timeout: 60_000 }, () => {
+describe('the server', together, () => {
   test('answers in upper case, however the bytes arrive', async (t) => {
     const { open } = await start(t);
     const [client, receiver] = await open();
@@ -784,7 +786,7 @@ function toPem(raw: Buffer): string {
   return `-----BEGIN ${label}\n${raw.toString('base64')}\n-----END ${label}\n`;
 }
 
-describe('the client', { concurrency: true }, () => {
+describe('the client', together, () => {
   test('verifies, and says in a sentence what is wrong', async () => {
     const TLS = 'the server ended the conversation';
     const expected: Record<string, Outcome> = {
@@ -985,7 +987,7 @@ test('the client says where the CA file should be', async (t) => {
   });
 });
 
-describe('inspect', { concurrency: true }, () => {
+describe('inspect', together, () => {
   test('prints version, cipher, names, dates, and that it is verified', async (t) => {
     const { server, port } = await start(t);
     const closed = once(server, 'connection').then(([socket]) => once(socket, 'close'));
@@ -1161,7 +1163,7 @@ test('records: those that are whole, wherever the bytes end', () => {
   }
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   testUsage(INSPECT);
   testServer(SERVER, async (t, port) => {
     const trusted = readFileSync(join(DIRECTORY, 'ca.crt'), 'utf8');

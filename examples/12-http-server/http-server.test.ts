@@ -37,6 +37,8 @@ import {
 import { createRawServer } from './raw-server.ts';
 import { createFileServer } from './server.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 // Not UTC, as on most machines: a date of HTTP must not be taken for local time.
 process.env.TZ = 'Asia/Shanghai';
 
@@ -163,7 +165,7 @@ class Hello extends BaseHTTPRequestHandler {
   }
 }
 
-describe('BaseHTTPRequestHandler', { concurrency: true }, () => {
+describe('BaseHTTPRequestHandler', together, () => {
   test("serves the tutorial's Hello, World!", async (t) => {
     const { port } = await start(t, Hello);
     const { status, headers, body } = await ask(t, port, '/');
@@ -409,7 +411,7 @@ const ODD = {
 };
 const odd = process.platform === 'win32' ? {} : ODD;
 
-describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
+describe('SimpleHTTPRequestHandler', together, () => {
   test('answers as python -m http.server does', async (t) => {
     const { port } = await start(t, folder(t, FILES));
     const html = 'text/html; charset=utf-8';
@@ -674,7 +676,7 @@ describe('SimpleHTTPRequestHandler', { concurrency: true }, () => {
   });
 });
 
-describe('the way out of the folder', { concurrency: true }, () => {
+describe('the way out of the folder', together, () => {
   test('is found by no path', async (t) => {
     const directory = folder(t, {
       'secret.txt': 'SECRET',
@@ -861,7 +863,7 @@ function openFiles(directory: string): string[] {
   });
 }
 
-describe('a file on its way', { concurrency: true }, () => {
+describe('a file on its way', together, () => {
   test('that shrinks is cut off, and never filled up', async (t) => {
     const directory = folder(t);
     const path = sparse(directory, 'f', 64 * MiB);
@@ -1037,7 +1039,7 @@ function waiting() {
   };
 }
 
-describe('clients', { concurrency: true }, () => {
+describe('clients', together, () => {
   test('that keep the connection get one answer after another', async (t) => {
     const { open } = await start(t, folder(t, FILES));
     for (const [version, header] of [
@@ -1389,7 +1391,7 @@ test('a client that is gone keeps nobody waiting', async (t) => {
   assert.equal(mock.callCount(), 0, 'no timer is left that would keep the program');
 });
 
-describe('the end', { concurrency: true }, () => {
+describe('the end', together, () => {
   test('comes at once when nothing is under way', { timeout: 10_000 }, async (t) => {
     const { server, open } = await start(t, folder(t, FILES));
     const [idle] = await open();
@@ -1423,7 +1425,7 @@ describe('the end', { concurrency: true }, () => {
   });
 });
 
-describe("the tutorial's handler", { concurrency: true }, () => {
+describe("the tutorial's handler", together, () => {
   const submit = (t: TestContext, port: number, body: string, headers = FORM) =>
     ask(t, port, '/submit', {
       method: 'POST',
@@ -1538,7 +1540,7 @@ describe("the tutorial's handler", { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   // What they have in common, such as a port in use, is tested with that of raw-server.ts.
   test('handler.ts has the pages, and the files of --directory', async (t) => {
     const args = ['--port', '0', '--directory', folder(t, FILES)];

@@ -43,6 +43,8 @@ import { ClientSession } from './session.ts';
 import { Deadline } from './timeout.ts';
 import { urlopen } from './urllib.ts';
 
+/** What waits for ever here has failed. */
+const together = { concurrency: true, timeout: 60_000 };
 const HTTPBIN = join(import.meta.dirname, 'httpbin.ts');
 const REQUESTS = join(import.meta.dirname, 'requests.ts');
 const URLLIB = join(import.meta.dirname, 'urllib.ts');
@@ -104,7 +106,7 @@ async function directory(t: TestContext): Promise<string> {
   return path;
 }
 
-describe('a request', { concurrency: true }, () => {
+describe('a request', together, () => {
   test('has the method that it says, and what belongs to it', async (t) => {
     const { json } = await start(t);
     const cases = [
@@ -247,7 +249,7 @@ describe('a request', { concurrency: true }, () => {
   });
 });
 
-describe('cookies', { concurrency: true }, () => {
+describe('cookies', together, () => {
   test('are kept, also those of a redirect, and sent beside those set by hand', async (t) => {
     const { json, session } = await start(t);
     const { cookies } = await json('GET', '/cookies/set/sessionid/123456');
@@ -312,7 +314,7 @@ test('cookies are 3,000 at most in all, and of 4,096 bytes', () => {
   );
 });
 
-describe('a redirect', { concurrency: true }, () => {
+describe('a redirect', together, () => {
   const cases = [
     [301, 'POST', 'GET'],
     [302, 'POST', 'GET'],
@@ -448,7 +450,7 @@ describe('a redirect', { concurrency: true }, () => {
   });
 });
 
-describe('a retry', { concurrency: true }, () => {
+describe('a retry', together, () => {
   test('follows an answer that may be another the next time', async (t) => {
     const { json, session } = await start(t);
     const { args } = await json('GET', '/flaky', { params: { key: 'a' } });
@@ -588,7 +590,7 @@ describe('a retry', { concurrency: true }, () => {
   });
 });
 
-describe('the timeouts', { concurrency: true }, () => {
+describe('the timeouts', together, () => {
   test('total covers a body that drips, however lively it is', async (t) => {
     const { baseUrl, session } = await start(t);
     const path = '/drip?numbytes=100&duration=10';
@@ -691,7 +693,7 @@ describe('the timeouts', { concurrency: true }, () => {
   });
 });
 
-describe('a body', { concurrency: true }, () => {
+describe('a body', together, () => {
   test('is decoded from gzip, deflate and brotli', async (t) => {
     const { json } = await start(t);
     assert.equal((await json('GET', '/gzip')).gzipped, true);
@@ -961,7 +963,7 @@ describe('a body', { concurrency: true }, () => {
   });
 });
 
-describe('the connections', { concurrency: true }, () => {
+describe('the connections', together, () => {
   /** Counts the connections to a server: all of them, and the most at a time. */
   function count(server: net.Server) {
     const seen = { all: 0, most: 0, open: 0 };
@@ -1114,7 +1116,7 @@ describe('the connections', { concurrency: true }, () => {
   });
 });
 
-describe('a proxy', { concurrency: true }, () => {
+describe('a proxy', together, () => {
   async function startProxy(t: TestContext) {
     const requests: string[] = [];
     const server = createServer();
@@ -1191,7 +1193,7 @@ test('an answer that nobody reads does not keep the process', async (t) => {
   assert.ok(timers() <= before);
 });
 
-describe('httpbin', { concurrency: true }, () => {
+describe('httpbin', together, () => {
   test('tells of a request what httpbin.org tells', async (t) => {
     const { port, baseUrl, session } = await start(t);
     const host = `127.0.0.1:${port}`;
@@ -1371,7 +1373,7 @@ describe('httpbin', { concurrency: true }, () => {
   });
 });
 
-describe('a download', { concurrency: true }, () => {
+describe('a download', together, () => {
   const terminal = () => {
     const written: string[] = [];
     return { isTTY: true, columns: 60, written, write: (text: string) => written.push(text) };
@@ -1484,7 +1486,7 @@ describe('a download', { concurrency: true }, () => {
   });
 });
 
-describe('gather()', { concurrency: true }, () => {
+describe('gather()', together, () => {
   test('keeps the order, and one that fails does not lose the others', async (t) => {
     const { baseUrl, session } = await start(t);
     const urls = ['/delay/0.1', '/status/404', 'nope:', '/anything/data2'];
@@ -1519,7 +1521,7 @@ describe('gather()', { concurrency: true }, () => {
   });
 });
 
-describe('urlopen()', { concurrency: true }, () => {
+describe('urlopen()', together, () => {
   test('reads a URL, and says what is wrong with others', async (t) => {
     const { baseUrl } = await start(t);
     assert.equal(JSON.parse((await urlopen(`${baseUrl}/get`)).toString()).url, `${baseUrl}/get`);
@@ -1568,7 +1570,7 @@ describe('urlopen()', { concurrency: true }, () => {
   });
 });
 
-describe('tour()', { concurrency: true }, () => {
+describe('tour()', together, () => {
   test('does what the tutorial does', async (t) => {
     const { baseUrl } = await start(t);
     const proxied: (string | undefined)[] = [];
@@ -1627,7 +1629,7 @@ describe('tour()', { concurrency: true }, () => {
   });
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { ...together, timeout: 120_000 }, () => {
   for (const file of [REQUESTS, URLLIB]) testUsage(file);
   testServer(HTTPBIN, async (_, port) => {
     const response = await fetch(`http://127.0.0.1:${port}/get?a=1`);

@@ -13,7 +13,7 @@ test('answers what it is sent', async (t) => {
   assert.equal((await readAll(client)).toString(), 'hello');
 });
 
-describe('the programs', { concurrency: true }, () => {
+describe('the programs', { concurrency: true, timeout: 120_000 }, () => {
   testUsage(SERVER);
   testServer(SERVER, async (t, port) => {
     const client = await dial(t, port);
