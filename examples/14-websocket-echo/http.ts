@@ -10,8 +10,7 @@ import type { Duplex } from 'node:stream';
 import type { EchoServerOptions } from './echo.ts';
 import { hangUp } from './peer.ts';
 
-// As the browser hashes it: its HTML parser makes \n of every \r\n.
-const PAGE = readFileSync(new URL('page.html', import.meta.url), 'utf8').replaceAll('\r\n', '\n');
+const PAGE = readFileSync(new URL('page.html', import.meta.url), 'utf8');
 
 /** Only the page's own script and style run, and they reach only the server that the page is from. */
 const POLICY = `default-src 'none'; connect-src 'self'; img-src data:; script-src ${hash('script')}; style-src ${hash('style')}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
