@@ -66,11 +66,8 @@ async function countWakeUps(events: number): Promise<number> {
   const [conn] = (await once(server, 'connection')) as [Socket];
   using sel = new DefaultSelector();
   sel.register(conn, events);
-  const end = performance.now() + 100;
   let wakeUps = 0;
-  for (let left = 100; left > 0; left = end - performance.now()) {
-    if ((await sel.select(left / 1000)).length > 0) wakeUps++;
-  }
+  for (let n = 0; n < 5; n++) if ((await sel.select(0.02)).length > 0) wakeUps++;
   socket.destroy();
   conn.destroy();
   await once(server.close(), 'close');
@@ -111,11 +108,11 @@ program(import.meta, {
     console.log('One client: what select() returns, and what the server waits for next (modify)');
     await playConversation();
 
-    console.log('\nAn idle client for 0.1 s: how often does select() return?');
+    console.log('\nAn idle client, select(0.02) five times: how often does something wake it up?');
     const asNeeded = await countWakeUps(EVENT_READ);
     const always = await countWakeUps(EVENT_READ | EVENT_WRITE);
     console.log(`  READ          ${asNeeded} times`);
-    console.log(`  READ | WRITE  ${always > 100 ? 'all the time' : `${always} times`}`);
+    console.log(`  READ | WRITE  ${always} times`);
 
     console.log('\nA client that sends 16 MiB and reads nothing at first');
     await playSlowReader();
