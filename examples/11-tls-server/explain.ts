@@ -36,7 +36,6 @@ const SENTENCES: Record<string, string> = {
   ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: 'it does not trust the CA of the client certificate',
   ERR_SSL_WRONG_VERSION_NUMBER: NOT_TLS,
   ERR_SSL_UNEXPECTED_MESSAGE: NOT_TLS,
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: NOT_TLS,
 };
 
 /** The sentence with its code for an error of TLS, `undefined` for any other. */

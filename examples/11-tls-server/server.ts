@@ -48,6 +48,9 @@ const GROUPS = [
 /** So many answers, each of a record of at most 16 KiB, may wait on top of Node's 16 KiB for a client that does not read. None at all would cost a third of the speed. */
 const MAX_WAITING = 32;
 
+/** So many new keys may come without any text between them; an answered KeyUpdate brings two. */
+const MAX_NEW_KEYS = 32;
+
 /** Builds the server; the caller lets it listen, and closes it. (Tutorials 000 §10.3, 004 §6.2) */
 export function createTlsEchoServer(options: TlsEchoServerOptions): Server {
   const { cert, key, clientCa, handshakeTimeout = 10_000 } = options;
@@ -76,6 +79,16 @@ export function createTlsEchoServer(options: TlsEchoServerOptions): Server {
     // TLS 1.2 lets a client shake hands again and again on one connection: work for us, at its will.
     socket.disableRenegotiation();
 
+    // And TLS 1.3 lets it ask for new keys again and again, without a word to us: each answer would
+    // wait in memory until it is read. Of these Node tells only those who log the keys.
+    let newKeys = 0;
+    socket.on('keylog', () => {
+      // Not `>`: of what is here already, more comes after the destroy().
+      if (++newKeys !== MAX_NEW_KEYS) return;
+      log(`${client} failed: it asks for new keys all the time`);
+      socket.destroy();
+    });
+
     // For answers that come when the client has ended its half. As an option of the server this
     // would hold for the handshake too, and keep those that have left in the middle of it.
     socket.allowHalfOpen = true;
@@ -90,6 +103,7 @@ export function createTlsEchoServer(options: TlsEchoServerOptions): Server {
     socket.setEncoding('utf8');
     let waiting = 0;
     socket.on('data', (text: string) => {
+      newKeys = 0;
       // Not as soon as write() returns false: while these are encrypted and sent, read the next.
       // And answers are counted, not bytes: one of a single byte takes many more in memory.
       if (!socket.write(text.toUpperCase()) && ++waiting > MAX_WAITING) socket.pause();

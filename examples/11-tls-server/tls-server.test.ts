@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { createPrivateKey, KeyObject, webcrypto, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import fs, {
@@ -31,7 +31,7 @@ import tls, {
   type TlsOptions,
 } from 'node:tls';
 import { promisify } from 'node:util';
-import { Extension, X509CertificateGenerator } from '@peculiar/x509';
+import { BasicConstraintsExtension, Extension, X509CertificateGenerator } from '@peculiar/x509';
 import {
   cuts,
   dial,
@@ -67,6 +67,8 @@ const DAY = 24 * HOUR;
 const FILES = ['ca.crt', 'client.crt', 'client.key', 'server.crt', 'server.key'];
 const execute = promisify(execFile);
 const windows = process.platform === 'win32' ? 'Windows has no such modes' : false;
+const noSignals = windows && 'Windows has no Ctrl+C for another process';
+const OLD = Number.parseFloat(process.versions.openssl) < 3.5;
 
 const authority = await createAuthority('test CA');
 const ca = authority.cert;
@@ -662,7 +664,6 @@ describe('the server', together, () => {
     );
   });
 
-  const OLD = Number.parseFloat(process.versions.openssl) < 3.5;
   test('prefers the key exchange that is safe from quantum computers', {
     skip: OLD && 'this Node has none',
   }, async (t) => {
@@ -683,6 +684,37 @@ describe('the server', together, () => {
     assert.equal(outcome, 'refused');
     await serves(t, port);
     assert.equal(log[1], 'CLIENT failed: TLS session renegotiation disabled for this socket');
+  });
+
+  const { stdout: version } = spawnSync('openssl', ['version'], { encoding: 'utf8' });
+  const canRekey = !windows && version?.startsWith('OpenSSL');
+  test('hangs up on a client that asks for new keys all the time, if it says nothing between', {
+    skip: canRekey ? false : 'there is no s_client here that can ask for new keys',
+  }, async (t) => {
+    const { server, port, log } = await start(t);
+    const accepted = once(server, 'secureConnection');
+    const client = spawn('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, '-tls1_3'], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    t.after(() => client.kill());
+    client.stdin.on('error', () => {}); // the server has hung up
+    const [receiver] = (await accepted) as [TLSSocket];
+    const closed = once(receiver, 'close').then(() => 'hung up');
+    const say = (line: string, event: string) => {
+      const heard = once(receiver, event).then(() => 'served');
+      client.stdin.write(`${line}\n`);
+      return Promise.race([heard, closed]);
+    };
+    for (let n = 0; n < 40; n++) {
+      await say('k', 'keylog'); // which s_client takes for a command
+      assert.equal(await say('text', 'data'), 'served');
+    }
+    for (let n = 0; n < 32; n++) await say('k', 'keylog');
+    assert.equal(await say('still there?', 'data'), 'hung up');
+    receiver.emit('keylog', Buffer.of()); // as for what had been received before
+    const lines = log.filter((line) => line.includes('keys'));
+    assert.deepEqual(lines, ['CLIENT failed: it asks for new keys all the time']);
+    await serves(t, port);
   });
 
   test('mutual: serves a client of its CA, by name', async (t) => {
@@ -786,6 +818,30 @@ function toPem(raw: Buffer): string {
   return `-----BEGIN ${label}\n${raw.toString('base64')}\n-----END ${label}\n`;
 }
 
+/** A server's certificate, and that of the authority above it, which an unknown one has signed. */
+async function makeChain() {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
+  const [above, keys] = [
+    await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']),
+    await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']),
+  ];
+  const sign = async (subject: string, issuer: string, publicKey: webcrypto.CryptoKey) => {
+    const { rawData } = await X509CertificateGenerator.create({
+      subject,
+      issuer,
+      publicKey,
+      signingKey: above.privateKey,
+      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+      extensions: [new BasicConstraintsExtension(subject !== 'CN=localhost')],
+    });
+    return toPem(Buffer.from(rawData));
+  };
+  const intermediate = await sign('CN=between', 'CN=somebody', above.publicKey);
+  const cert = (await sign('CN=localhost', 'CN=between', keys.publicKey)) + intermediate;
+  const key = KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' });
+  return { cert, key, intermediate };
+}
+
 describe('the client', together, () => {
   test('verifies, and says in a sentence what is wrong', async () => {
     const TLS = 'the server ended the conversation';
@@ -832,6 +888,64 @@ describe('the client', together, () => {
     };
     for (const name of FAILURES) assert.deepEqual(await provoke(name), expected[name], name);
     assert.deepEqual(FAILURES, Object.keys(expected));
+  });
+
+  test('tells the reasons for which a certificate is refused', async (t) => {
+    const { intermediate, ...chain } = await makeChain();
+    const theirs = await other.issue({ name: 'localhost' });
+    const { raw } = new X509Certificate(identity.cert);
+    raw.writeUInt8(raw.readUInt8(raw.length - 1) ^ 1, raw.length - 1); // the end of the signature
+    const unknown = 'its certificate is signed by a CA that is not trusted here';
+    const cases: [string, string, TlsOptions, string?][] = [
+      ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', unknown, chain],
+      ['UNABLE_TO_GET_ISSUER_CERT', unknown, chain, intermediate],
+      ['SELF_SIGNED_CERT_IN_CHAIN', unknown, { ...theirs, cert: theirs.cert + other.cert }],
+      [
+        'CERT_SIGNATURE_FAILURE',
+        'its certificate is not signed by the CA that it names',
+        { ...identity, cert: toPem(raw) },
+      ],
+      [
+        'INVALID_PURPOSE',
+        'its certificate is for another purpose',
+        await authority.issue({ name: 'localhost', usage: 'client' }),
+      ],
+    ];
+    for (const [code, sentence, options, trusted = ca] of cases) {
+      const port = await listen(t, createServer(options));
+      await assert.rejects(connectTo({ host: 'localhost', port, ca: trusted, timeout: 60_000 }), {
+        message: `cannot connect to localhost:${port}: ${sentence} (${code})`,
+      });
+    }
+  });
+
+  test('tells the reasons for which a server ends the handshake', async (t) => {
+    const alert = (number: number) => Buffer.of(21, 3, 3, 0, 2, 2, number);
+    const hello = Buffer.from(`160301002a020000260301${'00'.repeat(32)}00c00900`, 'hex');
+    const REFUSED = `ERR_SSL_${OLD ? 'SSLV3' : 'SSL/TLS'}_ALERT_HANDSHAKE_FAILURE`;
+    const cases: [Buffer, string][] = [
+      [
+        alert(40),
+        `it refuses the handshake: no cipher in common, or it wants a certificate (${REFUSED})`,
+      ],
+      [
+        alert(48),
+        'it does not trust the CA of the client certificate (ERR_SSL_TLSV1_ALERT_UNKNOWN_CA)',
+      ],
+      // One without a sentence of its own, and a ServerHello of TLS 1.0.
+      [
+        alert(80),
+        'the handshake failed: tlsv1 alert internal error (ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR)',
+      ],
+      [hello, 'it speaks neither TLS 1.2 nor 1.3 (ERR_SSL_UNSUPPORTED_PROTOCOL)'],
+    ];
+    for (const [answer, sentence] of cases) {
+      const server = createTcpServer((socket) => socket.on('error', () => {}).write(answer));
+      const port = await listen(t, server);
+      await assert.rejects(connectTo({ host: '127.0.0.1', port, ca, timeout: 60_000 }), {
+        message: `cannot connect to 127.0.0.1:${port}: ${sentence}`,
+      });
+    }
   });
 
   test('says in words of OpenSSL what it has no sentence for', async (t) => {
@@ -1004,8 +1118,9 @@ describe('inspect', together, () => {
       issuer: 'CN=test CA',
       verified: 'yes',
     });
-    assert.match(exchange ?? '', /X25519|a group that this Node has no name for/);
-    assert.match(valid ?? '', new RegExp(`^.* to ${day(90 * 24 * 3600_000)}, (89|90) days left$`));
+    const GROUPS = /^(X25519, 253 bits|X25519MLKEM768|a group that this Node has no name for)$/;
+    assert.match(exchange ?? '', GROUPS);
+    assert.match(valid ?? '', new RegExp(`^.* to ${day(90 * 24 * 3600_000)}, 89 days left$`));
   });
 
   test('says what is wrong with a server, and prints the rest all the same', async (t) => {
@@ -1045,11 +1160,14 @@ describe('inspect', together, () => {
       names.push(name);
       done(null);
     };
-    const server = createServer({ ...identity, ALPNProtocols: ['http/1.1'], SNICallback });
-    const port = await listen(t, server);
-    for (const host of ['127.0.0.1', 'localhost']) {
+    for (const [host, protocol] of [
+      ['127.0.0.1', 'h2'],
+      ['localhost', 'http/1.1'],
+    ] as const) {
+      const server = createServer({ ...identity, ALPNProtocols: [protocol], SNICallback });
+      const port = await listen(t, server);
       const lines = Object.fromEntries(await inspect({ host, port, ca: [ca] }));
-      assert.equal(lines.ALPN, 'http/1.1');
+      assert.equal(lines.ALPN, protocol);
       assert.equal(lines.verified, 'yes');
     }
     assert.deepEqual(names, ['localhost']);
@@ -1071,7 +1189,8 @@ describe('inspect', together, () => {
     assert.equal(lines.subject, 'none');
     assert.equal(lines.issuer, 'none');
     assert.match(lines.valid ?? '', /^Bad time value to 2099-01-01, \d+ days left$/);
-    assert.match(lines.verified ?? '', /^no: /);
+    assert.equal(lines.names, 'none');
+    assert.equal(lines.verified, 'no: ERROR_IN_CERT_NOT_BEFORE_FIELD');
   });
 
   test('tells forward secrecy from none', async (t) => {
@@ -1141,7 +1260,7 @@ describe('inspect', together, () => {
 
 test('records: those that are whole, wherever the bytes end', () => {
   const hello = Buffer.from(
-    '1603010002010016030300010214030300010117030300031111111503030000',
+    '16030100020100160303000102140303000101170303000311111115030300001603030002040018030300017f',
     'hex',
   );
   // Where each of them ends. An empty one is whole as well.
@@ -1151,6 +1270,8 @@ test('records: those that are whole, wherever the bytes end', () => {
     19: 'ChangeCipherSpec 1',
     27: 'encrypted 3',
     32: 'Alert 0',
+    39: 'Handshake 2',
+    45: 'type 24 1',
   };
   const whole: string[] = [];
   for (let end = 0; end <= hello.length; end++) {
@@ -1171,6 +1292,44 @@ describe('the programs', { ...together, timeout: 120_000 }, () => {
     t.after(() => client.destroy());
     client.end('hello');
     assert.equal((await readAll(client)).toString(), 'HELLO');
+  });
+
+  test('inspect.ts wants a host, and a port that can be', async (t) => {
+    const REFUSED: [string[], string][] = [
+      [[], 'want HOST and perhaps PORT'],
+      [['localhost', '8443', 'more'], 'want HOST and perhaps PORT'],
+      [['localhost', '65536'], 'PORT must be a whole number from 0 to 65,535, not "65536"'],
+    ];
+    const programs = REFUSED.map(([args]) => run(t, INSPECT, args));
+    for (const [at, program] of programs.entries()) {
+      assert.equal(await program.exit(), 2, program.stderr);
+      assert.equal(program.stderr.split('\n')[0], `error: ${REFUSED[at]?.[1]}`);
+    }
+  });
+
+  test('Ctrl+C ends client.ts and inspect.ts in the middle of a handshake, and so does time', {
+    skip: noSignals,
+  }, async (t) => {
+    const server = createTcpServer((socket) => socket.on('error', () => {}));
+    const port = await listen(t, server);
+    const COMMANDS: [string, string[], string][] = [
+      [CLIENT, ['--host', '127.0.0.1', '--port', String(port), '--certs', MADE], 'connect to'],
+      [INSPECT, ['127.0.0.1', String(port)], 'inspect'],
+    ];
+    for (const [file, args, task] of COMMANDS) {
+      const connected = once(server, 'connection');
+      const program = run(t, file, args);
+      const [socket] = (await connected) as [Socket];
+      await once(socket, 'data'); // its ClientHello
+      program.child.kill('SIGINT');
+      assert.equal(await program.exit(), 0, program.stderr);
+      assert.equal(program.stderr, '');
+
+      const hasty = run(t, file, ['--timeout', '1', ...args]);
+      assert.equal(await hasty.exit(), 1, hasty.stdout);
+      const sentence = `cannot ${task} 127.0.0.1:${port}: no TLS handshake within 0.001 s`;
+      assert.equal(hasty.stderr, `error: ${sentence}\n`);
+    }
   });
 
   test('the programs share a folder', async (t) => {
@@ -1199,6 +1358,12 @@ describe('the programs', { ...together, timeout: 120_000 }, () => {
       assert.equal(await client.exit(), 0, client.stderr);
       await server.printed(/ connected as "client": TLSv1\.3/);
       assert.match(readFileSync(keylog, 'utf8'), /^CLIENT_TRAFFIC_SECRET_0 /m);
+    });
+
+    await t.test('inspect.ts trusts the CA of the folder', async (t) => {
+      const program = run(t, INSPECT, [...certs, 'localhost', port]);
+      assert.equal(await program.exit(), 0, program.stderr);
+      assert.match(program.stdout, /^verified {6}yes$/m);
     });
   });
 });
