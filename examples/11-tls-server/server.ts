@@ -144,7 +144,8 @@ export function logKeys(server: Server, file: string): void {
       // A full disk costs the keys, not the server.
     }
   });
-  server.on('close', () => closeSync(descriptor));
+  // Once: a second close() has a 'close' as well, and the number then stands for another file.
+  server.once('close', () => closeSync(descriptor));
 }
 
 program(import.meta, {

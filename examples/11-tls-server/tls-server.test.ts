@@ -10,6 +10,7 @@ import fs, {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   utimesSync,
@@ -132,6 +133,25 @@ async function serves(t: TestContext, port: number) {
   const good = await secure(t, port);
   good.end('still there?');
   assert.equal((await readAll(good)).toString(), 'STILL THERE?');
+}
+
+/** How often the work asks for another mode of a file; none is changed. */
+function callsOfChmod(t: TestContext, work: () => void): number {
+  const { mock } = t.mock.method(fs, 'fchmodSync', () => {});
+  syncBuiltinESMExports();
+  work();
+  mock.restore();
+  syncBuiltinESMExports();
+  return mock.callCount();
+}
+
+/** What a descriptor of this process stands for; nothing if it has just been closed. */
+function linkOf(descriptor: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${descriptor}`);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A folder that is gone after the test. */
@@ -507,7 +527,7 @@ describe('the server', together, () => {
     const closed = gone(receiver);
     client.write(Buffer.alloc(40_000, 'x'));
     await closed;
-    assert.equal(log[1], 'CLIENT failed: read ECONNRESET');
+    assert.deepEqual(log.slice(1), ['CLIENT failed: read ECONNRESET', 'CLIENT closed']);
     await serves(t, port);
   });
 
@@ -766,7 +786,7 @@ describe('the server', together, () => {
     skip: windows,
   }, async (t) => {
     const file = join(temporary(t), 'keys.txt');
-    writeFileSync(file, '');
+    writeFileSync(file, 'BEFORE\n');
     chmodSync(file, 0o644); // as one made by hand
     const { server, open } = await start(t);
     logKeys(server, file);
@@ -774,22 +794,37 @@ describe('the server', together, () => {
     const [client] = await open();
     client.end('secret');
     await readAll(client);
-    const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+    const [before, ...lines] = readFileSync(file, 'utf8').trimEnd().split('\n');
+    assert.equal(before, 'BEFORE');
     for (const line of lines) assert.match(line, /^[A-Z_0-9]+ [0-9a-f]{64} [0-9a-f]{64,96}$/);
     const labels = lines.map((line) => line.split(' ')[0]);
     assert.ok(labels.includes('CLIENT_TRAFFIC_SECRET_0'), labels.join());
     const fresh = join(temporary(t), 'keys.txt');
-    logKeys(server, fresh);
-    assert.equal(statSync(fresh).mode & 0o777, 0o600);
+    assert.equal(
+      callsOfChmod(t, () => logKeys(server, fresh)),
+      1,
+    );
+    assert.equal(statSync(fresh).mode & 0o777, 0o600, 'from its first moment');
   });
 
-  const noFull = process.platform === 'linux' ? false : 'only Linux has /dev/full';
-  test('outlives a full disk under its keys', { skip: noFull }, async (t) => {
+  const noLinux = process.platform === 'linux' ? false : 'only Linux has /dev/full and /proc';
+  test('outlives a full disk under its keys', { skip: noLinux }, async (t) => {
     const { server, port } = await start(t);
-    const { mode } = statSync('/dev/full');
-    logKeys(server, '/dev/full');
-    assert.equal(statSync('/dev/full').mode, mode);
+    const calls = callsOfChmod(t, () => logKeys(server, '/dev/full'));
+    assert.equal(calls, 0, 'a device belongs to everybody');
     await serves(t, port);
+  });
+
+  test('closes the file of the keys when it closes, and only once', {
+    skip: noLinux,
+  }, async (t) => {
+    const { server } = await start(t);
+    const file = join(temporary(t), 'keys.txt');
+    logKeys(server, file);
+    const isOpen = () => readdirSync('/proc/self/fd').some((fd) => linkOf(fd) === file);
+    assert.ok(isOpen());
+    for (const _ of [1, 2]) await once(server.close(), 'close');
+    assert.ok(!isOpen());
   });
 });
 
