@@ -161,8 +161,7 @@ for (const [name, scheme] of Object.entries(schemes)) {
       const byByte = createServer({ allowHalfOpen: true }, async (socket) => {
         await readAll(socket);
         for (const byte of frames(texts)) {
-          socket.write(Buffer.from([byte]));
-          await nextTurn();
+          await new Promise((taken) => socket.write(Buffer.from([byte]), taken));
         }
         socket.end();
       });
@@ -339,7 +338,7 @@ for (const [name, scheme] of Object.entries(schemes)) {
         throw new Error('cannot read');
       }
       await assert.rejects(ask(lesson, port, unreadable()), { message: 'cannot read' });
-      await nextTurn(); // a second, unhandled rejection would be there by now
+      await nextTurn(); // Node tells of a second, unhandled rejection before the next turn
     });
   });
 }
@@ -360,6 +359,7 @@ function* pieces(bytes: Buffer, sizes: number[]): Generator<Buffer> {
 /** How many answers, in bytes, wait at most in a server until it reads nothing more for their sake. */
 async function heldBack(receiver: Socket): Promise<number> {
   let most = 0;
+  // No event says that Node has stopped to read: its streams just ask the kernel for nothing more.
   for (let still = 0; still < 100; ) {
     const before = receiver.bytesRead;
     await nextTurn();

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import {
   cuts,
@@ -17,6 +16,7 @@ import {
   testReadme,
   testServer,
   testUsage,
+  until,
 } from '@shared/testing';
 import { measureDelay } from './delay.ts';
 import { createLineServer } from './line-server.ts';
@@ -87,7 +87,7 @@ describe('the server', together, () => {
     await readBytes(client, 'Welcome, you are client 1.\n'.length);
     receiver.cork(); // as if the kernel took no more
     client.end(`echo ${'x'.repeat(KiB - 6)}\n`.repeat(KiB));
-    while (!receiver.writableNeedDrain && !receiver.readableEnded) await nextTurn();
+    await until(() => receiver.writableNeedDrain || receiver.readableEnded);
     for (let n = 0; n < 3; n++) assert.match(await say('echo hello\n'), /\nhello\n$/);
     assert.ok(receiver.writableLength < 256 * KiB, `${receiver.writableLength} bytes wait`);
     receiver.uncork();
@@ -158,7 +158,7 @@ describe('the server', together, () => {
       client.write('primes 10000000\n');
     }
     // Until the thread has one of the two tasks, and the queue the other.
-    while (receivers.some(({ bytesRead }) => bytesRead === 0)) await nextTurn();
+    await until(() => receivers.filter(({ bytesRead }) => bytesRead > 0).length === 2);
 
     await t.test('answers the others while a thread computes', async () => {
       for (let n = 0; n < 3; n++) assert.match(await say('echo hello\n'), /\nhello\n$/);

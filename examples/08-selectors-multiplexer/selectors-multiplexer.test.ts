@@ -16,6 +16,7 @@ import {
   testReadme,
   testServer,
   testUsage,
+  until,
 } from '@shared/testing';
 import { createLineServer, type LineServerOptions } from './line-server.ts';
 import { accept, type FileObject, isReadable, isWritable, recv, send } from './nonblocking.ts';
@@ -58,11 +59,12 @@ async function fill(conn: Socket): Promise<number> {
   let sent = 0;
   while (isWritable(conn)) {
     sent += send(conn, Buffer.alloc(MiB));
-    await nextTurn();
+    await nextTurn(); // in which Node hears what the kernel has taken
   }
   return sent;
 }
 
+/** So long nothing happens, or a FIN comes behind bytes that nobody has read: there is no event for either. */
 async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await nextTurn();
 }
@@ -143,7 +145,7 @@ describe('the selector', together, () => {
     const sel = selector(t);
     sel.register(conn, EVENT_READ);
     client.end('hello');
-    while (conn.readable && conn.readableLength < 5) await nextTurn();
+    await until(() => conn.readableLength === 5);
     await turns(10);
     assert.equal(recv(conn, 5).toString(), 'hello');
     await turns(10);
@@ -197,7 +199,7 @@ describe('the selector', together, () => {
       sel.register(conn, events);
       await fill(conn);
       client.write('last words');
-      while (conn.bytesRead < 10) await nextTurn();
+      await until(() => conn.bytesRead === 10);
       const closed = once(conn, 'close').catch(() => {});
       reset(client);
       await closed;
@@ -395,8 +397,8 @@ async function start(t: TestContext, options: MultiplexerOptions = {}, create = 
 /** Until a client that does not read has filled all there is, or the server has read all it sent. */
 async function stuck(sel: DefaultSelector<Client>, conn: Socket): Promise<void> {
   const full = () => sel.getKey(conn).events === EVENT_WRITE && !isWritable(conn);
-  while (!sel.getMap()?.has(conn)) await nextTurn();
-  while (!full() && !conn.readableEnded) await nextTurn();
+  await until(() => sel.getMap()?.has(conn) === true);
+  await until(() => full() || conn.readableEnded);
 }
 
 describe('the server', together, () => {
@@ -450,7 +452,7 @@ describe('the server', together, () => {
     const [client, conn] = await open();
     client.end('hello');
     await once(conn, 'end');
-    while (isWritable(conn)) await nextTurn();
+    await until(() => !isWritable(conn));
     await turns(10);
     const { selects } = sel;
     await turns(100);
@@ -548,7 +550,7 @@ describe('the server', together, () => {
   test('serves 100 clients at once', async (t) => {
     const { port, sel } = await start(t);
     const clients = await Promise.all(Array.from({ length: 100 }, () => dial(t, port)));
-    while (sel.getMap()?.size !== clients.length + 1) await nextTurn();
+    await until(() => sel.getMap()?.size === clients.length + 1);
     for (const [n, client] of clients.entries()) client.end(`client ${n}`);
     const answers = await Promise.all(clients.map(readAll));
     assert.deepEqual(

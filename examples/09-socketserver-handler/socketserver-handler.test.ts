@@ -307,7 +307,7 @@ describe('a handler', together, () => {
       override async handle() {
         let count = 0;
         for await (const _ of this.rfile) count++;
-        await nextTurn();
+        await nextTurn(); // late: the client's end has been seen
         await this.wfile.write(`${count} lines`);
       }
     }
@@ -557,7 +557,7 @@ describe('a TCPServer', together, () => {
     const second = new TCPServer(server.serverAddress, BaseRequestHandler);
     // Nobody waits for it yet: that must not end the process as an unhandled rejection.
     await once(second.socket, 'error');
-    await nextTurn();
+    await nextTurn(); // before which Node would end the process
     const stopped = second.shutdown();
     await assert.rejects(second.serveForever(), { code: 'EADDRINUSE' });
     await stopped;
@@ -691,7 +691,7 @@ describe('shutdown', together, () => {
     await server.shutdown();
     await polling;
     const serving = server.serveForever(2 ** 30);
-    await nextTurn(); // now it waits
+    await nextTurn(); // now it waits: it does not tell, and comes to it without any I/O
     await server.shutdown();
     await serving;
   });

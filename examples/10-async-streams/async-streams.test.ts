@@ -23,6 +23,7 @@ import {
   testReadme,
   testServer,
   testUsage,
+  until,
 } from '@shared/testing';
 import { Bytes } from './bytes.ts';
 import { converse } from './client.ts';
@@ -310,7 +311,7 @@ describe('the bytes that wait', together, () => {
       bytes.take(MiB);
       return new WeakRef(chunk.buffer);
     })();
-    await nextTurn();
+    await nextTurn(); // a WeakRef that was made or read holds its target to the end of the turn
     gc();
     assert.equal(held.deref(), undefined);
     assert.equal(bytes.length, 0);
@@ -582,7 +583,7 @@ describe('a server', together, () => {
     reset(client);
     await closed;
     await cancelled.opened;
-    await nextTurn();
+    await until(() => log.length === 3);
     assert.deepEqual(log, ['CLIENT connected', 'CLIENT failed: read ECONNRESET', 'CLIENT closed']);
   });
 

@@ -51,7 +51,9 @@ const noLinks =
   process.platform === 'win32' ? 'Windows lets only administrators make links' : false;
 const noProc = process.platform === 'linux' ? false : 'only Linux lists the open files in /proc';
 const isRoot =
-  process.platform === 'win32' || process.getuid?.() === 0 ? 'root may read everything' : false;
+  process.platform === 'win32' || process.getuid?.() === 0
+    ? 'root, and everybody on Windows, may read all'
+    : false;
 const FORM = 'Content-Type: application/x-www-form-urlencoded\r\n';
 /** A Sunday of 1994, the one of the RFC's examples. */
 const DATE = 'Sun, 06 Nov 1994 08:49:37 GMT';
@@ -1270,6 +1272,7 @@ test('the Date is that of the answer, also if Node has slept through the end of 
     doGET() {
       second = Math.ceil((Date.now() + 1) / 1000) * 1000;
       const left = this.path === '/sleep' ? second - Date.now() + 1 : 0;
+      // For real: Node keeps its own date, which no mocked clock changes.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, left);
       this.sendResponse(200);
       this.endHeaders();

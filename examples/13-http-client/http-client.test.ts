@@ -1509,6 +1509,7 @@ describe('gather()', together, () => {
     const server = createServer(async (_, response) => {
       most = Math.max(most, ++open);
       response.write('begin');
+      // In these a request over the limit would come too; there is no event for one that does not.
       for (let n = 0; n < 20; n++) await nextTurn();
       open--;
       response.end('end');

@@ -3,6 +3,7 @@ import type { Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 
 /** Lets a server listen on a free port of 127.0.0.1 and returns the port. It and its connections are closed after the test. */
@@ -101,6 +102,14 @@ export async function readAll(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of socket.iterator({ destroyOnReturn: false })) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+/**
+ * Lets the event loop turn until the condition holds: for a state that Node tells by no event, such as
+ * how much is buffered. No time is guessed; what never comes true ends with the test's timeout.
+ */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await nextTurn();
 }
 
 /** Tears the connection down with a RST, as a crashed peer does. */

@@ -21,6 +21,7 @@ import {
   testReadme,
   testServer,
   testUsage,
+  until,
 } from './testing.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
@@ -166,6 +167,16 @@ describe('readAll()', () => {
     reset(client);
     await assert.rejects(all, { code: 'ECONNRESET' });
   });
+});
+
+test('until() lets the event loop turn until the condition holds', async () => {
+  let turns = 0;
+  const turn = () => {
+    if (++turns < 5) setImmediate(turn);
+  };
+  turn();
+  await until(() => turns === 5);
+  assert.equal(turns, 5);
 });
 
 describe('listen(), dial() and bind() clean up after the test', () => {

@@ -2,4 +2,14 @@
 export { cuts, type NamedCut, sendPieces } from './cuts.ts';
 export { type Running, run, testServer, testUsage } from './programs.ts';
 export { testReadme } from './readme.ts';
-export { bind, dial, listen, noSilence, readAll, readBytes, reset, silentPort } from './sockets.ts';
+export {
+  bind,
+  dial,
+  listen,
+  noSilence,
+  readAll,
+  readBytes,
+  reset,
+  silentPort,
+  until,
+} from './sockets.ts';

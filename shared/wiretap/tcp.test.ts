@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { cuts, dial, listen, readAll, readBytes, reset, sendPieces } from '@shared/testing';
+import { cuts, dial, listen, readAll, readBytes, reset, sendPieces, until } from '@shared/testing';
 import {
   type Entry,
   format,
@@ -64,10 +64,6 @@ function sent(entries: readonly Entry[], to: string): Buffer {
 /** Bytes that repeat nowhere near, so that nothing can be swapped unseen. */
 function pattern(length: number): Buffer {
   return Buffer.from(Uint32Array.from({ length: length / 4 }, (_, i) => i * 2654435761).buffer);
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await nextTurn();
 }
 
 /** The error with which a connection closes. */
@@ -697,6 +693,7 @@ test('nothing goes on when the tap is closed', async (t) => {
     const count = entries.length;
     await settled(t, () => Math.min(entries.length, count + 1));
     await tap.close();
+    // An immediate that was under way counts until it has run.
     for (let turn = 0; turn < 3; turn++) await nextTurn();
     assert.equal(waiting(), before, JSON.stringify(faults));
   }

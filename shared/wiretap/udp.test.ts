@@ -3,7 +3,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { describe, type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { bind } from '@shared/testing';
+import { bind, until } from '@shared/testing';
 import { MAX_CLIENTS } from './udp.ts';
 import {
   type Entry,
@@ -45,10 +45,6 @@ function texts(entries: readonly Entry[], event: string, to = 'server'): string[
   return entries
     .filter((entry) => entry.event === event && entry.to === to)
     .map(({ bytes }) => String(bytes));
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await nextTurn();
 }
 
 const HUNDRED = Array.from({ length: 100 }, (_, n) => `${n}`);
